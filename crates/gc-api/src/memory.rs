@@ -1,0 +1,625 @@
+//! The memory of one heap: an index space of 4 GiB, the collector's cells, and side tables, all at
+//! offsets from one base address that compiled code holds.
+//!
+//! ```text
+//!   side tables (each grows down from the last)   cells    null guard     objects …      guard
+//! |---------------------------------------------|--------|------------|----------------|--------|
+//!                                             -4 KiB   index 0      64 KiB           4 GiB
+//! ```
+//!
+//! * The whole range is reserved and inaccessible; [`HeapMemory::commit`] opens the objects' part step by step,
+//!   up to the heap's limit. So any 32-bit index plus a field offset below the guard's size stays inside the
+//!   reservation, and a corrupt reference reads garbage of *this heap*, or faults.
+//! * Indices below [`FIRST_INDEX`] stay inaccessible, so that a null access faults.
+//! * The accessors are safe: they check against the committed size and are relaxed atomics, so that a
+//!   collector's thread may read while the program runs. Compiled code uses plain loads and stores.
+
+use crate::sys::{Protection, Reservation, page_size};
+use crate::{HeapError, OBJECT_ALIGN, VMGcHeader, VMGcRef};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// The first index at which an object can start; everything below faults.
+pub const FIRST_INDEX: u32 = 64 << 10;
+/// Bytes of the index space.
+pub const INDEX_SPACE: u64 = 1 << 32;
+/// Field offsets below this need no check: base + any index + offset is inside the reservation.
+pub const GUARD_BYTES: u64 = 32 << 20;
+/// Bytes from the base *down* to cell 0.
+pub const CELLS_BELOW_BASE: i32 = 4096;
+/// Number of 64-bit cells.
+pub const CELL_COUNT: usize = 64;
+/// Address space for side tables.
+const SIDE_BYTES: usize = 2 << 30;
+
+/// One of the 64-bit words that a heap shares with its compiled code, at a constant offset from the base.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cell(u8);
+
+impl Cell {
+    /// Next index of the inline bump allocator.
+    pub const BUMP: Cell = Cell(0);
+    /// First index behind the inline bump allocator's region.
+    pub const LIMIT: Cell = Cell(1);
+    /// Objects allocated inline, where the program is compiled to count them.
+    pub const OBJECTS: Cell = Cell(2);
+
+    /// The `n`-th cell that is the collector's own.
+    ///
+    /// # Panics
+    /// When `n` is 48 or more.
+    pub const fn own(n: u8) -> Cell {
+        assert!(n < 48);
+        Cell(n + 16)
+    }
+
+    /// Offset in bytes from the heap's base: negative.
+    pub const fn offset(self) -> i32 {
+        -CELLS_BELOW_BASE + self.0 as i32 * 8
+    }
+}
+
+/// The memory of one heap. Clones share it.
+#[derive(Clone, Debug)]
+pub struct HeapMemory(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    reservation: Reservation,
+    /// Address of index 0.
+    base: usize,
+    /// Indices in `FIRST_INDEX..committed` are accessible.
+    committed: AtomicU64,
+    /// `committed` never exceeds this.
+    limit: u64,
+    /// Bytes below the base that side tables have taken.
+    side_used: AtomicU64,
+}
+
+impl HeapMemory {
+    /// Reserves a heap that can grow to `limit` bytes of objects (at most 4 GiB less 64 KiB); nothing is committed.
+    ///
+    /// # Errors
+    /// [`HeapError::System`] when the address space is exhausted.
+    pub fn reserve(limit: u64) -> Result<Self, HeapError> {
+        let below = SIDE_BYTES + CELLS_BELOW_BASE as usize;
+        let below = below.next_multiple_of(page_size().max(2 << 20));
+        let reservation = Reservation::new(below + INDEX_SPACE as usize + GUARD_BYTES as usize)
+            .map_err(|source| HeapError::System { what: "reserving a heap", source })?;
+        reservation
+            .protect(below - page_size().max(4096), page_size().max(4096), Protection::ReadWrite)
+            .map_err(|source| HeapError::System { what: "committing the heap's cells", source })?;
+        let limit = limit.saturating_add(FIRST_INDEX as u64).min(INDEX_SPACE);
+        Ok(HeapMemory(Arc::new(Inner {
+            base: reservation.base() as usize + below,
+            reservation,
+            committed: AtomicU64::new(FIRST_INDEX as u64),
+            limit: limit - limit % OBJECT_ALIGN as u64,
+            side_used: AtomicU64::new(CELLS_BELOW_BASE.max(page_size() as i32) as u64),
+        })))
+    }
+
+    /// The address of index 0, for compiled code.
+    pub fn base(&self) -> *mut u8 {
+        self.0.base as *mut u8
+    }
+
+    /// First index behind the accessible ones.
+    #[inline]
+    pub fn committed(&self) -> u64 {
+        self.0.committed.load(Relaxed)
+    }
+
+    /// Bytes of objects that the accessible part can hold.
+    pub fn committed_bytes(&self) -> u64 {
+        self.committed() - FIRST_INDEX as u64
+    }
+
+    /// The largest [`committed`](Self::committed) there can be.
+    pub fn limit(&self) -> u64 {
+        self.0.limit
+    }
+
+    /// Bytes of objects that the heap may grow to: what `--heap` said.
+    pub fn limit_bytes(&self) -> u64 {
+        self.0.limit - FIRST_INDEX as u64
+    }
+
+    /// Makes at least `bytes` more accessible, rounded up to pages and down to the limit. New memory reads as zero.
+    ///
+    /// # Errors
+    /// [`HeapError::Exhausted`] when that would exceed the limit; [`HeapError::System`] when the system refuses.
+    pub fn grow(&self, bytes: u64) -> Result<(), HeapError> {
+        let old = self.committed();
+        let exhausted = HeapError::Exhausted { limit: self.limit_bytes() };
+        let wanted = old.checked_add(bytes).filter(|end| *end <= self.0.limit).ok_or(exhausted)?;
+        let page = page_size() as u64;
+        let end = wanted.next_multiple_of(page);
+        let start = old.next_multiple_of(page);
+        if end > start {
+            let offset = self.0.base - self.0.reservation.base() as usize + start as usize;
+            let len = (end - start) as usize;
+            self.0
+                .reservation
+                .protect(offset, len, Protection::ReadWrite)
+                .map_err(|source| HeapError::System { what: "growing the heap", source })?;
+            if len >= 2 << 20 {
+                self.0.reservation.prefer_huge_pages(offset, len);
+            }
+        }
+        self.0.committed.store(end.min(self.0.limit), Relaxed);
+        Ok(())
+    }
+
+    /// Returns the memory of the pages inside `range` to the system; the indices stay accessible and read as zero.
+    pub fn discard(&self, range: std::ops::Range<u32>) {
+        let page = page_size() as u64;
+        let start = (range.start.max(FIRST_INDEX) as u64).next_multiple_of(page);
+        let end = (range.end as u64).min(self.committed()) / page * page;
+        if start < end {
+            let offset = self.0.base - self.0.reservation.base() as usize + start as usize;
+            // A refusal leaves the old contents, which no correct collector reads.
+            let _ = self.0.reservation.discard(offset, (end - start) as usize);
+        }
+    }
+
+    /// Makes the heap empty again: memory goes back to the system, cells read zero, side tables stay and read zero.
+    pub fn reset(&self) {
+        self.discard(0..u32::MAX);
+        for cell in 0..CELL_COUNT as u8 {
+            self.set_cell(Cell(cell), 0);
+        }
+        let page = page_size().max(4096);
+        let side = self.0.side_used.load(Relaxed) as usize - page;
+        let offset = self.0.base - self.0.reservation.base() as usize - page - side;
+        let _ = self.0.reservation.discard(offset, side);
+    }
+
+    /// Sets aside a table with one entry for every `1 << shift` bytes of the index space.
+    ///
+    /// # Errors
+    /// [`HeapError::System`] when the address space for side tables (2 GiB a heap) is used up.
+    pub fn side_table(&self, shift: u8, entry: SideEntry) -> Result<SideTable, HeapError> {
+        let bits = (INDEX_SPACE >> shift) * entry.bits() as u64;
+        let bytes = (bits / 8).next_multiple_of(page_size() as u64);
+        let used = self.take_side(bytes)?;
+        Ok(SideTable { memory: self.clone(), below_base: used, shift, entry })
+    }
+
+    /// Sets aside a buffer of `entries` 32-bit entries that compiled code fills by [`Emitter::push`](crate::Emitter::push),
+    /// steered by the cells `next` and `limit`.
+    ///
+    /// # Errors
+    /// As [`side_table`](Self::side_table).
+    pub fn log_buffer(&self, entries: u32, next: Cell, limit: Cell) -> Result<LogBuffer, HeapError> {
+        let bytes = (entries as u64 * 4).next_multiple_of(page_size() as u64);
+        let below_base = self.take_side(bytes)?;
+        let buffer =
+            LogBuffer { memory: self.clone(), start: (below_base as i64).wrapping_neg() as u64, entries, next, limit };
+        buffer.clear();
+        Ok(buffer)
+    }
+
+    /// Commits the next `bytes` below the base; returns how far below it they start.
+    fn take_side(&self, bytes: u64) -> Result<u64, HeapError> {
+        let used = self.0.side_used.load(Relaxed) + bytes;
+        if used > SIDE_BYTES as u64 {
+            let source = std::io::Error::other("the 2 GiB set aside for side tables are used up");
+            return Err(HeapError::System { what: "reserving a side table", source });
+        }
+        let offset = self.0.base - self.0.reservation.base() as usize - used as usize;
+        self.0
+            .reservation
+            .protect(offset, bytes as usize, Protection::ReadWrite)
+            .map_err(|source| HeapError::System { what: "committing a side table", source })?;
+        self.0.side_used.store(used, Relaxed);
+        Ok(used)
+    }
+
+    /// Reads a cell.
+    #[inline]
+    pub fn cell(&self, cell: Cell) -> u64 {
+        self.cell_ref(cell).load(Relaxed)
+    }
+
+    /// Writes a cell.
+    #[inline]
+    pub fn set_cell(&self, cell: Cell, value: u64) {
+        self.cell_ref(cell).store(value, Relaxed)
+    }
+
+    #[inline]
+    fn cell_ref(&self, cell: Cell) -> &AtomicU64 {
+        let address = self.0.base.wrapping_add_signed(cell.offset() as isize);
+        // SAFETY: `reserve` made the page below the base readable and writable for as long as `self` lives, and
+        // `Cell` only names 8-byte aligned words in it.
+        unsafe { &*(address as *const AtomicU64) }
+    }
+
+    /// The address of `bytes` bytes at `index + offset`.
+    ///
+    /// # Panics
+    /// When they are not all committed: the reference or the offset is corrupt.
+    #[inline]
+    fn address(&self, index: u32, offset: u32, bytes: u64) -> usize {
+        let at = index as u64 + offset as u64;
+        if index < FIRST_INDEX || at + bytes > self.committed() {
+            out_of_heap(index, offset);
+        }
+        self.0.base + at as usize
+    }
+
+    /// The whole header of the object at `index`.
+    #[inline]
+    pub fn header(&self, object: &VMGcRef) -> VMGcHeader {
+        VMGcHeader::from_u64(self.load_u64(object.raw(), 0))
+    }
+
+    /// The header's first word: kind and the collector's bits.
+    #[inline]
+    pub fn header_word(&self, object: &VMGcRef) -> u32 {
+        self.load_u32(object.raw(), VMGcHeader::WORD_OFFSET)
+    }
+
+    /// Replaces the header's first word.
+    #[inline]
+    pub fn set_header_word(&self, object: &VMGcRef, word: u32) {
+        self.store_u32(object.raw(), VMGcHeader::WORD_OFFSET, word)
+    }
+
+    /// The length of an array.
+    #[inline]
+    pub fn array_length(&self, array: &VMGcRef) -> u32 {
+        self.load_u32(array.raw(), crate::ARRAY_LENGTH_OFFSET)
+    }
+
+    /// The reference in the slot at `offset` of `object`, without any barrier.
+    #[inline]
+    pub fn load_ref(&self, object: &VMGcRef, offset: u32) -> Option<VMGcRef> {
+        VMGcRef::from_raw(self.load_u32(object.raw(), offset))
+    }
+
+    /// Stores into the slot at `offset` of `object`, without any barrier.
+    #[inline]
+    pub fn store_ref(&self, object: &VMGcRef, offset: u32, value: Option<&VMGcRef>) {
+        self.store_u32(object.raw(), offset, value.map_or(0, VMGcRef::raw))
+    }
+
+    /// Moves `bytes` bytes as `memmove` does; the ranges may overlap.
+    ///
+    /// # Panics
+    /// When a range is not committed.
+    pub fn copy_bytes(&self, to: (u32, u32), from: (u32, u32), bytes: u32) {
+        let source = self.address(from.0, from.1, bytes as u64);
+        let target = self.address(to.0, to.1, bytes as u64);
+        // SAFETY: both ranges were just checked to be committed; the program that also uses this memory is
+        // stopped in the call that brought us here, and collector threads do not read bodies that are written.
+        unsafe { std::ptr::copy(source as *const u8, target as *mut u8, bytes as usize) }
+    }
+
+    /// Copies `bytes` into the heap at `index + offset`.
+    ///
+    /// # Panics
+    /// When the range is not committed.
+    pub fn write_bytes(&self, index: u32, offset: u32, bytes: &[u8]) {
+        let target = self.address(index, offset, bytes.len() as u64);
+        // SAFETY: the range was just checked; see `copy_bytes`. A host slice never overlaps the heap, whose
+        // bytes are handed out by value only.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target as *mut u8, bytes.len()) }
+    }
+
+    /// Copies bytes out of the heap.
+    ///
+    /// # Panics
+    /// When the range is not committed.
+    pub fn read_bytes(&self, index: u32, offset: u32, into: &mut [u8]) {
+        let source = self.address(index, offset, into.len() as u64);
+        // SAFETY: as in `write_bytes`.
+        unsafe { std::ptr::copy_nonoverlapping(source as *const u8, into.as_mut_ptr(), into.len()) }
+    }
+
+    /// Sets `bytes` bytes at `index + offset` to `value`.
+    ///
+    /// # Panics
+    /// When the range is not committed.
+    pub fn fill_bytes(&self, index: u32, offset: u32, bytes: u32, value: u8) {
+        let target = self.address(index, offset, bytes as u64);
+        // SAFETY: as in `write_bytes`.
+        unsafe { std::ptr::write_bytes(target as *mut u8, value, bytes as usize) }
+    }
+}
+
+macro_rules! accessors {
+    ($($load:ident $store:ident $int:ty, $atomic:ty, $bytes:literal;)*) => {
+        impl HeapMemory {$(
+            #[doc = concat!("Loads ", stringify!($int), " at `index + offset`, which must be naturally aligned.")]
+            ///
+            /// # Panics
+            /// When it is not committed or misaligned: the reference is corrupt.
+            #[inline]
+            pub fn $load(&self, index: u32, offset: u32) -> $int {
+                let address = self.address(index, offset, $bytes);
+                if address % $bytes != 0 {
+                    out_of_heap(index, offset);
+                }
+                // SAFETY: committed (checked by `address`) for as long as `self` lives, aligned (checked above), and
+                // only ever accessed atomically by Rust code.
+                unsafe { &*(address as *const $atomic) }.load(Relaxed)
+            }
+
+            #[doc = concat!("Stores ", stringify!($int), " at `index + offset`, which must be naturally aligned.")]
+            ///
+            /// # Panics
+            /// When it is not committed or misaligned: the reference is corrupt.
+            #[inline]
+            pub fn $store(&self, index: u32, offset: u32, value: $int) {
+                let address = self.address(index, offset, $bytes);
+                if address % $bytes != 0 {
+                    out_of_heap(index, offset);
+                }
+                // SAFETY: as for the load.
+                unsafe { &*(address as *const $atomic) }.store(value, Relaxed)
+            }
+        )*}
+    };
+}
+
+accessors! {
+    load_u8 store_u8 u8, AtomicU8, 1;
+    load_u16 store_u16 u16, AtomicU16, 2;
+    load_u32 store_u32 u32, AtomicU32, 4;
+    load_u64 store_u64 u64, AtomicU64, 8;
+}
+
+#[cold]
+#[inline(never)]
+fn out_of_heap(index: u32, offset: u32) -> ! {
+    panic!("corrupt heap: no object data at index {index:#x} + {offset:#x}")
+}
+
+/// A buffer beside the heap that compiled code pushes references onto, one store and one compare each. The cell `next`
+/// holds the distance from the heap's base to the next free entry, the cell `limit` that to the end.
+#[derive(Clone, Debug)]
+pub struct LogBuffer {
+    memory: HeapMemory,
+    /// Distance from the base to entry 0, two's complement.
+    start: u64,
+    entries: u32,
+    next: Cell,
+    limit: Cell,
+}
+
+impl LogBuffer {
+    /// Number of entries that fit.
+    pub fn capacity(&self) -> u32 {
+        self.entries
+    }
+
+    /// Number of entries that were pushed since the last [`clear`](Self::clear).
+    pub fn len(&self) -> u32 {
+        (self.memory.cell(self.next).wrapping_sub(self.start) / 4).min(self.entries as u64) as u32
+    }
+
+    /// Whether nothing was pushed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets all entries.
+    pub fn clear(&self) {
+        self.memory.set_cell(self.next, self.start);
+        self.memory.set_cell(self.limit, self.start.wrapping_add(self.entries as u64 * 4));
+    }
+
+    /// Pushes for the host, as compiled code does. `false` when the buffer is full.
+    pub fn push(&self, value: u32) -> bool {
+        let len = self.len();
+        if len == self.entries {
+            return false;
+        }
+        self.entry(len).store(value, Relaxed);
+        self.memory.set_cell(self.next, self.start.wrapping_add((len as u64 + 1) * 4));
+        true
+    }
+
+    /// The entries that were pushed, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.len()).map(|i| self.entry(i).load(Relaxed))
+    }
+
+    #[inline]
+    fn entry(&self, i: u32) -> &AtomicU32 {
+        assert!(i < self.entries);
+        let address = self.memory.0.base.wrapping_add(self.start as usize) + i as usize * 4;
+        // SAFETY: `log_buffer` committed `entries` words from `start` on, for as long as `memory` lives.
+        unsafe { &*(address as *const AtomicU32) }
+    }
+}
+
+/// How wide an entry of a [`SideTable`] is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SideEntry {
+    /// One bit; eight to the byte, the lowest first.
+    Bit,
+    /// One byte.
+    Byte,
+    /// Four bytes.
+    Word,
+}
+
+impl SideEntry {
+    const fn bits(self) -> u32 {
+        match self {
+            SideEntry::Bit => 1,
+            SideEntry::Byte => 8,
+            SideEntry::Word => 32,
+        }
+    }
+}
+
+/// Metadata beside the heap: an entry for every `1 << shift` bytes, at a constant distance from the base, so that
+/// compiled code reaches it with a shift and an add ([`SideTable::offset_from_base`]).
+///
+/// Mark bits and object starts are bits at shift 3, cards bytes at shift 9, lines bytes at shift 8, log bits bits at
+/// shift 2, wide counts words at shift 3.
+#[derive(Clone, Debug)]
+pub struct SideTable {
+    memory: HeapMemory,
+    below_base: u64,
+    shift: u8,
+    entry: SideEntry,
+}
+
+impl SideTable {
+    /// Distance in bytes from the heap's base to the entry of index 0: negative.
+    pub fn offset_from_base(&self) -> i64 {
+        -(self.below_base as i64)
+    }
+
+    /// Bytes of the heap that one entry stands for, as a power of two.
+    pub fn shift(&self) -> u8 {
+        self.shift
+    }
+
+    /// How wide an entry is.
+    pub fn entry(&self) -> SideEntry {
+        self.entry
+    }
+
+    /// Bytes of the table that describe the committed part of the heap.
+    pub fn bytes(&self) -> u64 {
+        (self.memory.committed() >> self.shift) * self.entry.bits() as u64 / 8
+    }
+
+    #[inline]
+    fn start(&self) -> usize {
+        self.memory.0.base - self.below_base as usize
+    }
+
+    #[inline]
+    fn word(&self, bit: u64) -> &AtomicU64 {
+        let address = self.start() + (bit / 64 * 8) as usize;
+        // SAFETY: the table was committed whole by `side_table` and lives as long as `memory`; `bit` comes from a 32-bit
+        // index, so it is inside the table, whose start is page-aligned.
+        unsafe { &*(address as *const AtomicU64) }
+    }
+
+    /// The entry of `index`: a bit as 0 or 1, a byte or a word.
+    #[inline]
+    pub fn get(&self, index: u32) -> u32 {
+        let bit = (index as u64 >> self.shift) * self.entry.bits() as u64;
+        let value = self.word(bit).load(Relaxed) >> (bit % 64);
+        (value & ((1u64 << self.entry.bits()) - 1)) as u32
+    }
+
+    /// Replaces the entry of `index`; bits of `value` that do not fit are dropped. Not atomic with
+    /// respect to its neighbours.
+    #[inline]
+    pub fn set(&self, index: u32, value: u32) {
+        let bit = (index as u64 >> self.shift) * self.entry.bits() as u64;
+        let mask = ((1u64 << self.entry.bits()) - 1) << (bit % 64);
+        let word = self.word(bit);
+        word.store(word.load(Relaxed) & !mask | (value as u64) << (bit % 64) & mask, Relaxed);
+    }
+
+    /// Sets all entries of `range` to zero. The range is widened to whole entries.
+    pub fn clear(&self, range: std::ops::Range<u32>) {
+        let mut index = range.start as u64;
+        let per_word = 64 / self.entry.bits() as u64;
+        while index < range.end as u64 {
+            let entry = index >> self.shift;
+            let aligned = entry % per_word == 0;
+            if aligned && (entry + per_word) << self.shift <= range.end as u64 {
+                self.word(entry * self.entry.bits() as u64).store(0, Relaxed);
+                index = (entry + per_word) << self.shift;
+            } else {
+                self.set(index as u32, 0);
+                index = (entry + 1) << self.shift;
+            }
+        }
+    }
+
+    /// The first index at or after `from` and below `to` whose entry is not zero, as a multiple of `1 << shift`.
+    /// Costs one load per 64 bits of the table.
+    pub fn next_set(&self, from: u32, to: u32) -> Option<u32> {
+        let bits = self.entry.bits() as u64;
+        let mut bit = (from as u64).next_multiple_of(1 << self.shift) / (1 << self.shift) * bits;
+        let end = ((to as u64) >> self.shift) * bits;
+        while bit < end {
+            let word = self.word(bit).load(Relaxed) >> (bit % 64);
+            if word == 0 {
+                bit = (bit / 64 + 1) * 64;
+                continue;
+            }
+            let found = (bit + word.trailing_zeros() as u64) / bits;
+            return (found * bits < end).then_some((found << self.shift) as u32);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heap() -> HeapMemory {
+        let memory = HeapMemory::reserve(1 << 20).unwrap();
+        memory.grow(1 << 16).unwrap();
+        memory
+    }
+
+    #[test]
+    fn grows_to_the_limit_and_no_further() {
+        let memory = heap();
+        assert_eq!(memory.limit_bytes(), 1 << 20);
+        memory.grow((1 << 20) - (1 << 16)).unwrap();
+        assert_eq!(memory.committed_bytes(), 1 << 20);
+        assert!(matches!(memory.grow(8), Err(HeapError::Exhausted { limit: 0x10_0000 })));
+    }
+
+    #[test]
+    fn accessors_see_each_others_bytes() {
+        let memory = heap();
+        memory.store_u64(FIRST_INDEX, 8, 0x0807_0605_0403_0201);
+        assert_eq!(memory.load_u8(FIRST_INDEX, 9), 2);
+        assert_eq!(memory.load_u16(FIRST_INDEX, 10), 0x0403);
+        assert_eq!(memory.load_u32(FIRST_INDEX, 12), 0x0807_0605);
+        memory.copy_bytes((FIRST_INDEX, 10), (FIRST_INDEX, 8), 4);
+        assert_eq!(memory.load_u64(FIRST_INDEX, 8), 0x0807_0403_0201_0201);
+    }
+
+    #[test]
+    #[should_panic(expected = "corrupt heap")]
+    fn null_has_no_data() {
+        heap().load_u32(0, 8);
+    }
+
+    #[test]
+    #[should_panic(expected = "corrupt heap")]
+    fn nothing_lies_past_the_committed_part() {
+        let memory = heap();
+        memory.load_u32(memory.committed() as u32 - 4, 4);
+    }
+
+    #[test]
+    fn side_tables_do_not_overlap() {
+        let memory = heap();
+        let starts = memory.side_table(3, SideEntry::Bit).unwrap();
+        let cards = memory.side_table(9, SideEntry::Byte).unwrap();
+        let counts = memory.side_table(3, SideEntry::Word);
+        assert!(counts.is_err(), "2 GiB of counts do not fit beside the others");
+        for index in (FIRST_INDEX..FIRST_INDEX + 4096).step_by(8) {
+            starts.set(index, (index / 8) & 1);
+        }
+        cards.set(FIRST_INDEX + 513, 0xab);
+        assert_eq!(cards.get(FIRST_INDEX + 512), 0xab);
+        assert_eq!((starts.get(FIRST_INDEX), starts.get(FIRST_INDEX + 8)), (0, 1));
+        assert_eq!(starts.next_set(FIRST_INDEX, u32::MAX), Some(FIRST_INDEX + 8));
+        assert_eq!(starts.next_set(FIRST_INDEX + 9, u32::MAX), Some(FIRST_INDEX + 24));
+        starts.clear(FIRST_INDEX..FIRST_INDEX + 4096);
+        assert_eq!(starts.next_set(0, u32::MAX), None);
+        assert_eq!(cards.next_set(0, u32::MAX), Some(FIRST_INDEX + 512));
+        memory.reset();
+        assert_eq!(cards.next_set(0, u32::MAX), None);
+    }
+}
