@@ -31,8 +31,7 @@ pub const VALRAW_SIZE: i32 = 16;
 
 /// Entered from the host: `(callee_vmctx, caller_vmctx, values, capacity, wasm_call) -> ok`. `values` holds the arguments, then the
 /// results. For a function of the host's the last argument is ignored.
-pub type ArrayCall =
-    unsafe extern "C" fn(*mut VMContext, *mut VMContext, *mut ValRaw, usize, *const c_void) -> bool;
+pub type ArrayCall = unsafe extern "C" fn(*mut VMContext, *mut VMContext, *mut ValRaw, usize, *const c_void) -> bool;
 
 /// A function reference: what a `funcref` value points to.
 #[derive(Debug)]
@@ -320,7 +319,8 @@ macro_rules! for_each_builtin {
             GcSlowPath = gc_slow_path(op, a, b, c, d);
             ArrayNewData = array_new_data(ty, segment, from, count);
             ArrayNewElem = array_new_elem(ty, segment, from, count);
-            /// A new array of `count` references, all `value`, for collectors or lengths that want no inline loop.
+            /// Initialises all `count` elements of a new array with `value`'s bits.
+            ArrayNewFill = array_new_fill(ty, array, value, count);
             ArrayInitData = array_init_data(ty, array, to, segment, from, count);
             ArrayInitElem = array_init_elem(ty, array, to, segment, from, count);
             ArrayCopy = array_copy(ty, to_array, to, from_array, from, count);

@@ -161,12 +161,14 @@ pub struct HeapLimits {
     pub max_bytes: u64,
     /// Bytes to commit at the start.
     pub initial_bytes: u64,
+    /// Whether the program is compiled to count inline allocations in [`Cell::OBJECTS`](crate::Cell::OBJECTS).
+    pub count_objects: bool,
 }
 
 impl Default for HeapLimits {
     /// All of the index space, 1 MiB of it at the start.
     fn default() -> Self {
-        HeapLimits { max_bytes: u32::MAX as u64, initial_bytes: 1 << 20 }
+        HeapLimits { max_bytes: u32::MAX as u64, initial_bytes: 1 << 20, count_objects: false }
     }
 }
 

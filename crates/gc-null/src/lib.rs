@@ -1,1 +1,302 @@
+//! The `null` collector ("Epsilon"): bump allocation, and nothing is ever freed.
+//!
+//! 1. The objects' part of the heap is one region between [`Cell::BUMP`] and the committed end, [`Cell::LIMIT`].
+//!    Compiled code bumps inline, the host bumps the same cells.
+//! 2. When the region is full the heap grows by a chunk as large as it is, at least 8 MiB and at most 64 MiB; by what is
+//!    left below the limit where a chunk does not fit; and at the limit the program traps.
+//! 3. There are no barriers, no side tables and no collections.
+//!
+//! It is the lower bound that other collectors' costs are measured against, and with another collector's barriers it
+//! prices those alone: Yang, Blackburn, Frampton and Hosking, *Barriers Reconsidered, Friendlier Still!*, ISMM 2012.
+//! Production JVMs know it as Epsilon: Shipilëv, *JEP 318: Epsilon, A No-Op Garbage Collector*, 2018.
 
+#![forbid(unsafe_code)]
+
+use gc_api::{
+    ARRAY_LENGTH_OFFSET, Cell, Collection, Collector, CollectorInfo, CollectorOptions, Corruption, Counters,
+    EXTERN_ID_OFFSET, FIRST_INDEX, GcCompiler, GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory,
+    HeapUsage, NeedsCollection, NewObject, OptionError, Outcome, Roots, Shapes, SizingDecision, VMGcHeader, VMGcRef,
+};
+use std::sync::Arc;
+
+/// The `null` collector.
+pub const COLLECTOR: Collector = Collector { info: &INFO, make };
+
+const INFO: CollectorInfo = CollectorInfo {
+    name: "null",
+    summary: "bump allocation, never collects",
+    citation: "Shipilëv, JEP 318: Epsilon, 2018; for pricing barriers: Yang et al., ISMM 2012",
+    moving: false,
+    generational: false,
+    complete: false,
+    caveat: "nothing is ever freed: the program traps when the heap's limit is reached",
+    options: &[],
+};
+
+/// Bytes by which the heap grows, at least.
+const MIN_CHUNK: u64 = 8 << 20;
+/// Bytes by which the heap grows, at most, unless one object needs more.
+const MAX_CHUNK: u64 = 64 << 20;
+
+fn make(_: &CollectorOptions) -> Result<Arc<dyn GcRuntime>, OptionError> {
+    Ok(Arc::new(Null))
+}
+
+#[derive(Debug)]
+struct Null;
+
+/// Every default is right: inline bump allocation, no barriers.
+impl GcCompiler for Null {}
+
+impl GcRuntime for Null {
+    fn info(&self) -> &'static CollectorInfo {
+        &INFO
+    }
+
+    fn compiler(&self) -> &dyn GcCompiler {
+        self
+    }
+
+    fn new_heap(
+        &self,
+        memory: HeapMemory,
+        shapes: Arc<Shapes>,
+        limits: &HeapLimits,
+    ) -> Result<Box<dyn GcHeap>, HeapError> {
+        let initial = limits.initial_bytes.min(memory.limit_bytes());
+        memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
+        let mut heap = NullHeap { memory, shapes, count_objects: limits.count_objects, slow_objects: 0 };
+        heap.open();
+        Ok(Box::new(heap))
+    }
+}
+
+struct NullHeap {
+    memory: HeapMemory,
+    shapes: Arc<Shapes>,
+    /// Whether [`Cell::OBJECTS`] counts inline allocations.
+    count_objects: bool,
+    /// Objects that `allocate` made.
+    slow_objects: u64,
+}
+
+impl NullHeap {
+    /// Makes all committed memory the empty bump region.
+    fn open(&mut self) {
+        self.memory.set_cell(Cell::BUMP, FIRST_INDEX as u64);
+        self.memory.set_cell(Cell::LIMIT, self.memory.committed());
+        self.slow_objects = 0;
+    }
+
+    /// First index behind the newest object.
+    fn bump(&self) -> u64 {
+        self.memory.cell(Cell::BUMP)
+    }
+}
+
+impl GcHeap for NullHeap {
+    fn allocate(&mut self, object: NewObject) -> Result<VMGcRef, NeedsCollection> {
+        // The heap may have grown since the limit was set.
+        let limit = self.memory.committed();
+        self.memory.set_cell(Cell::LIMIT, limit);
+        let start = self.bump();
+        let end = start.checked_add(object.size).filter(|end| *end <= limit);
+        let end = end.ok_or(NeedsCollection { bytes: object.size })?;
+        self.memory.set_cell(Cell::BUMP, end);
+        self.slow_objects += 1;
+        let index = start as u32;
+        self.memory.store_u64(index, 0, VMGcHeader::new(object.kind, object.ty, 0).to_u64());
+        if let Some(length) = object.length {
+            self.memory.store_u32(index, ARRAY_LENGTH_OFFSET, length);
+        }
+        if let Some(host) = object.host {
+            self.memory.store_u32(index, EXTERN_ID_OFFSET, host);
+        }
+        Ok(VMGcRef::from_index(index).expect("the heap does not start at 0"))
+    }
+
+    fn collect(&mut self, _: Collection, _: &mut dyn Roots, _: &mut dyn GcEvents) -> Outcome {
+        Outcome::Refused
+    }
+
+    fn on_allocation_failure(&mut self, need: u64, _: u32) -> SizingDecision {
+        let committed = self.memory.committed();
+        let left = self.memory.limit() - committed;
+        let missing = need.saturating_sub(committed - self.bump());
+        // `missing` is 0 only for whoever asks without a failure: trying again is then all there is to do.
+        if missing > left {
+            return SizingDecision::GiveUp;
+        }
+        let chunk = self.memory.committed_bytes().clamp(MIN_CHUNK, MAX_CHUNK);
+        SizingDecision::Grow(missing.max(chunk).min(left))
+    }
+
+    fn usage(&self) -> HeapUsage {
+        let committed = self.memory.committed_bytes();
+        let live = self.bump() - FIRST_INDEX as u64;
+        HeapUsage { live, free: committed - live, waste: 0, metadata: 0, committed }
+    }
+
+    fn counters(&self) -> Counters {
+        Counters {
+            objects_allocated: self.count_objects.then(|| self.memory.cell(Cell::OBJECTS) + self.slow_objects),
+            bytes_allocated: self.bump() - FIRST_INDEX as u64,
+            objects_freed: Some(0),
+            ..Counters::default()
+        }
+    }
+
+    fn for_each_object(&self, visit: &mut dyn FnMut(VMGcRef)) {
+        let mut index = FIRST_INDEX as u64;
+        while index < self.bump() {
+            let object = VMGcRef::from_index(index as u32).expect("the heap does not start at 0");
+            index += self.shapes.size_of(&self.memory, &object);
+            visit(object);
+        }
+    }
+
+    fn check(&self) -> Result<(), Corruption> {
+        let (bump, committed) = (self.bump(), self.memory.committed());
+        if bump > committed {
+            return Err(Corruption(format!("the bump index {bump:#x} lies behind the end {committed:#x}")));
+        }
+        let mut index = FIRST_INDEX as u64;
+        while index < bump {
+            let object = VMGcRef::from_index(index as u32).expect("the heap does not start at 0");
+            let ty = self.memory.header(&object).ty();
+            if self.shapes.get(ty).is_none() {
+                return Err(Corruption(format!("{object:?} has type {ty}, which does not exist")));
+            }
+            index += self.shapes.size_of(&self.memory, &object);
+        }
+        if index != bump {
+            return Err(Corruption(format!("the last object ends at {index:#x}, the bump index is {bump:#x}")));
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.memory.reset();
+        self.open();
+    }
+
+    fn memory(&self) -> &HeapMemory {
+        &self.memory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gc_api::{CollectionKind, EXTERN_SIZE, EXTERN_TYPE, GcKind, Reason, RootKind, RootSlot, Shape};
+
+    const PAIR: u32 = 1;
+    const BYTES: u32 = 2;
+    const PAIR_OBJECT: NewObject = NewObject { kind: GcKind::STRUCT, ty: PAIR, size: 16, length: None, host: None };
+
+    struct NoRoots;
+
+    impl Roots for NoRoots {
+        fn visit(&mut self, _: RootKind, _: &mut dyn FnMut(RootSlot<'_>)) {}
+    }
+
+    fn heap(limit: u64, initial: u64) -> Box<dyn GcHeap> {
+        let memory = HeapMemory::reserve(limit).unwrap();
+        let shapes = Arc::new(Shapes::default());
+        shapes.register(PAIR, Shape::Fixed { size: 16, refs: Box::new([8, 12]) });
+        shapes.register(BYTES, Shape::array(0, false));
+        let limits = HeapLimits { max_bytes: limit, initial_bytes: initial, count_objects: true };
+        COLLECTOR.with(&CollectorOptions::default()).unwrap().new_heap(memory, shapes, &limits).unwrap()
+    }
+
+    fn bytes(length: u32) -> NewObject {
+        let size = Shape::array(0, false).size(length);
+        NewObject { kind: GcKind::ARRAY, ty: BYTES, size, length: Some(length), host: None }
+    }
+
+    /// Allocates as the engine does; `None` when the heap gives up.
+    fn allocate(heap: &mut dyn GcHeap, object: NewObject) -> Option<VMGcRef> {
+        for attempts in 0..10 {
+            match heap.allocate(object) {
+                Ok(r) => return Some(r),
+                Err(NeedsCollection { bytes }) => match heap.on_allocation_failure(bytes, attempts) {
+                    SizingDecision::Grow(more) => heap.memory().grow(more).unwrap(),
+                    SizingDecision::GiveUp => return None,
+                    other => panic!("{other:?} from a heap that cannot collect"),
+                },
+            }
+        }
+        panic!("the policy does not end");
+    }
+
+    #[test]
+    fn fills_the_heap_to_the_last_byte_and_gives_up() {
+        let mut heap = heap(1 << 20, 4096);
+        let count = std::iter::from_fn(|| allocate(&mut *heap, PAIR_OBJECT)).count();
+        assert_eq!(count, (1 << 20) / 16);
+        let usage = heap.usage();
+        assert_eq!((usage.live, usage.free, usage.committed), (1 << 20, 0, 1 << 20));
+        let counters = heap.counters();
+        assert_eq!((counters.objects_allocated, counters.bytes_allocated), (Some(1 << 16), 1 << 20));
+        heap.check().unwrap();
+        let mut visited = 0;
+        heap.for_each_object(&mut |_| visited += 1);
+        assert_eq!(visited, count);
+    }
+
+    #[test]
+    fn grows_by_chunks_and_by_what_one_object_needs() {
+        let mut heap = heap(256 << 20, 4096);
+        assert_eq!(heap.on_allocation_failure(8192, 0), SizingDecision::Grow(MIN_CHUNK));
+        let long = bytes(100 << 20);
+        allocate(&mut *heap, long).unwrap();
+        assert_eq!(heap.on_allocation_failure(1 << 20, 0), SizingDecision::Grow(MAX_CHUNK));
+        // A chunk no longer fits below the limit, but the object does.
+        allocate(&mut *heap, long).unwrap();
+        let left = heap.memory().limit() - heap.memory().committed();
+        let room = heap.usage().free + left;
+        allocate(&mut *heap, bytes((room - 16) as u32)).unwrap();
+        assert_eq!(allocate(&mut *heap, PAIR_OBJECT), None);
+        heap.check().unwrap();
+    }
+
+    #[test]
+    fn an_object_larger_than_the_index_space_is_refused() {
+        let mut heap = heap(u64::MAX, 4096);
+        for size in [1 << 33, u64::MAX - 7] {
+            assert_eq!(allocate(&mut *heap, NewObject { size, ..bytes(u32::MAX) }), None);
+        }
+        assert!(allocate(&mut *heap, PAIR_OBJECT).is_some());
+    }
+
+    #[test]
+    fn headers_lengths_and_host_ids_are_written() {
+        let mut heap = heap(1 << 20, 1 << 16);
+        let array = allocate(&mut *heap, bytes(5)).unwrap();
+        let (kind, ty) = (GcKind::EXTERN, EXTERN_TYPE);
+        let host = NewObject { kind, ty, size: EXTERN_SIZE as u64, length: None, host: Some(77) };
+        let host = allocate(&mut *heap, host).unwrap();
+        let memory = heap.memory();
+        assert_eq!((memory.header(&array).kind(), memory.array_length(&array)), (GcKind::ARRAY, 5));
+        assert_eq!((memory.header(&host).kind(), memory.load_u32(host.raw(), EXTERN_ID_OFFSET)), (kind, 77));
+    }
+
+    #[test]
+    fn refuses_to_collect_and_starts_afresh_when_reset() {
+        let mut heap = heap(1 << 20, 1 << 16);
+        allocate(&mut *heap, PAIR_OBJECT).unwrap();
+        let request = Collection { reason: Reason::Explicit, kind: CollectionKind::Major, budget: None };
+        assert_eq!(heap.collect(request, &mut NoRoots, &mut ()), Outcome::Refused);
+        heap.reset();
+        assert_eq!((heap.usage().live, heap.counters().objects_allocated), (0, Some(0)));
+        assert_eq!(allocate(&mut *heap, PAIR_OBJECT).unwrap().raw(), FIRST_INDEX);
+    }
+
+    #[test]
+    fn a_header_that_is_overwritten_is_found() {
+        let mut heap = heap(1 << 20, 1 << 16);
+        let object = allocate(&mut *heap, PAIR_OBJECT).unwrap();
+        heap.memory().store_u64(object.raw(), 0, VMGcHeader::new(GcKind::STRUCT, 999, 0).to_u64());
+        assert!(heap.check().unwrap_err().0.contains("type 999"));
+    }
+}

@@ -1,0 +1,287 @@
+//! Gleaner's collectors beside Wasmtime's of the same name, on the same programs, in one run.
+//!
+//! Every program is compiled once per engine; then repetitions are interleaved (each engine once, then each again), each in a fresh
+//! store, and only the call of `run` is timed. Printed are medians in milliseconds and Gleaner's time as a ratio to the peer's: below
+//! 1.00 Gleaner is faster. A run that fails (out of memory, say) is printed as such and not left out.
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Parser;
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Compares Gleaner with Wasmtime.
+#[derive(Parser)]
+struct Args {
+    /// Only programs whose name contains this.
+    filter: Option<String>,
+    /// Repetitions per engine and program.
+    #[arg(long, default_value_t = 5)]
+    repetitions: usize,
+    /// Bytes that a heap may grow to, in MiB.
+    #[arg(long, default_value_t = 4000)]
+    heap: u64,
+    /// Smaller sizes: to see that everything runs.
+    #[arg(long)]
+    quick: bool,
+    /// One JSON object per program and engine on standard output, with every time.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A program that exports `run: (i32) -> i32`.
+struct Program {
+    name: String,
+    wasm: Vec<u8>,
+    n: i32,
+    expected: Option<i32>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    name: String,
+    file: String,
+    small: i32,
+    small_result: i32,
+    default: i32,
+    default_result: i32,
+}
+
+#[derive(Deserialize)]
+struct MoonBit {
+    run: BTreeMap<String, i32>,
+}
+
+fn programs(args: &Args) -> Result<Vec<Program>> {
+    let benches = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("inside benches").to_path_buf();
+    let read = |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()));
+    let mut programs = Vec::new();
+    let listed: Vec<Listed> = serde_json::from_str(&read(benches.join("programs/programs.json"))?)?;
+    for program in listed {
+        let text = read(benches.join("programs").join(&program.file))?;
+        let (n, expected) = match args.quick {
+            true => (program.small, program.small_result),
+            false => (program.default, program.default_result),
+        };
+        programs.push(Program {
+            name: program.name,
+            wasm: wasmtime_wat(&text)?,
+            n,
+            expected: Some(expected),
+        });
+    }
+    let compiled: BTreeMap<String, MoonBit> = serde_json::from_str(&read(benches.join("moonbit/expected.json"))?)?;
+    let sizes: BTreeMap<String, i32> = serde_json::from_str(&read(benches.join("moonbit/sizes.json"))?)?;
+    for (name, program) in compiled {
+        let path = benches.join("moonbit/wasm").join(format!("{name}.wasm"));
+        let small = program.run.iter().next_back().ok_or_else(|| anyhow!("{name} has no sizes"))?;
+        let (n, expected) = match args.quick {
+            true => (small.0.parse()?, Some(*small.1)),
+            false => (*sizes.get(&name).ok_or_else(|| anyhow!("{name} has no default size"))?, None),
+        };
+        programs.push(Program { name: format!("moonbit/{name}"), wasm: fs::read(path)?, n, expected });
+    }
+    if let Some(filter) = &args.filter {
+        programs.retain(|program| program.name.contains(filter));
+    }
+    if programs.is_empty() {
+        bail!("no program has that name");
+    }
+    Ok(programs)
+}
+
+fn wasmtime_wat(text: &str) -> Result<Vec<u8>> {
+    Ok(wat::parse_str(text)?)
+}
+
+/// A program made ready by one engine and collector: each call runs it in a fresh store.
+type Ready = Box<dyn Fn() -> Result<(Duration, i32)>>;
+
+/// An engine with a collector.
+struct Peer {
+    engine: &'static str,
+    collector: String,
+    prepare: Box<dyn Fn(&Program) -> Result<Ready>>,
+}
+
+fn gleaner(args: &Args) -> Vec<Peer> {
+    use engine::{Config, Engine, Func, Linker, Module, Store, Val, types};
+    let heap = args.heap << 20;
+    let peer = |name: &'static str| Peer {
+        engine: "gleaner",
+        collector: name.to_string(),
+        prepare: Box::new(move |program| {
+            let gc = gleaner::collectors::by_spec(name).map_err(|e| anyhow!("{e}"))?;
+            let config = Config::new(gc).heap_limit(heap).max_wasm_stack(64 << 20);
+            let engine = Engine::with_config(config).map_err(|e| anyhow!("{e}"))?;
+            let module = Module::new(&engine, &program.wasm).map_err(|e| anyhow!("{e}"))?;
+            let n = program.n;
+            Ok(Box::new(move || {
+                let mut store = Store::new(&engine, ()).map_err(|e| anyhow!("{e}"))?;
+                let mut linker = Linker::new(&engine);
+                let print = types::FuncType::new([types::ValType::I32], []);
+                let print = Func::new(&mut store, print, |_, _, _| Ok(()));
+                linker.define(&mut store, "spectest", "print_char", print).map_err(|e| anyhow!("{e}"))?;
+                let instance = linker.instantiate(&mut store, &module).map_err(|e| anyhow!("{e}"))?;
+                let run = instance.get_func(&mut store, "run").map_err(|e| anyhow!("{e}"))?;
+                let start = Instant::now();
+                let results = run.call(&mut store, &[Val::I32(n)]).map_err(|e| anyhow!("{e}"))?;
+                let time = start.elapsed();
+                match results[..] {
+                    [Val::I32(result)] => Ok((time, result)),
+                    _ => bail!("`run` gives {results:?}"),
+                }
+            }) as Ready)
+        }),
+    };
+    gleaner::collectors::names().into_iter().map(peer).collect()
+}
+
+fn wasmtime(args: &Args) -> Vec<Peer> {
+    use wasmtime::{Collector, Config, Engine, Linker, Module, Store};
+    let _ = args;
+    let collectors =
+        [("null", Collector::Null), ("drc", Collector::DeferredReferenceCounting), ("copying", Collector::Copying)];
+    let peer = |(name, collector): (&str, Collector)| Peer {
+        engine: "wasmtime",
+        collector: name.to_string(),
+        prepare: Box::new(move |program| {
+            let mut config = Config::new();
+            config.wasm_gc(true).wasm_function_references(true).wasm_exceptions(true).wasm_tail_call(true);
+            config.collector(collector).max_wasm_stack(64 << 20);
+            let engine = Engine::new(&config).map_err(|e| anyhow!("{e:?}"))?;
+            let module = Module::new(&engine, &program.wasm).map_err(|e| anyhow!("{e:?}"))?;
+            let n = program.n;
+            Ok(Box::new(move || {
+                let mut store = Store::new(&engine, ());
+                let mut linker = Linker::new(&engine);
+                linker.func_wrap("spectest", "print_char", |_: i32| {}).map_err(|e| anyhow!("{e:?}"))?;
+                let instance = linker.instantiate(&mut store, &module).map_err(|e| anyhow!("{e:?}"))?;
+                let run = instance.get_typed_func::<i32, i32>(&mut store, "run").map_err(|e| anyhow!("{e:?}"))?;
+                let start = Instant::now();
+                let result = run.call(&mut store, n).map_err(|e| anyhow!("{e:?}"))?;
+                Ok((start.elapsed(), result))
+            }) as Ready)
+        }),
+    };
+    collectors.into_iter().map(peer).collect()
+}
+
+/// What an engine did with a program.
+struct Measured {
+    engine: &'static str,
+    collector: String,
+    times: Vec<Duration>,
+    failure: Option<String>,
+}
+
+impl Measured {
+    fn median(&self) -> Option<f64> {
+        if self.failure.is_some() || self.times.is_empty() {
+            return None;
+        }
+        let mut times = self.times.clone();
+        times.sort();
+        Some(times[times.len() / 2].as_secs_f64() * 1e3)
+    }
+}
+
+fn measure(program: &Program, peers: &[Peer], repetitions: usize) -> Vec<Measured> {
+    let mut rows: Vec<(Measured, Option<Ready>)> = peers
+        .iter()
+        .map(|peer| {
+            let ready = (peer.prepare)(program);
+            let failure = ready.as_ref().err().map(|e| format!("{e:#}"));
+            let measured =
+                Measured { engine: peer.engine, collector: peer.collector.clone(), times: Vec::new(), failure };
+            (measured, ready.ok())
+        })
+        .collect();
+    for _ in 0..repetitions {
+        for (measured, ready) in &mut rows {
+            let Some(run) = ready else { continue };
+            if measured.failure.is_some() {
+                continue;
+            }
+            match run() {
+                Ok((_, result)) if program.expected.is_some_and(|expected| expected != result) => {
+                    measured.failure = Some(format!("gives {result} instead of {:?}", program.expected));
+                }
+                Ok((time, _)) => measured.times.push(time),
+                Err(error) => measured.failure = Some(format!("{error:#}")),
+            }
+        }
+    }
+    rows.into_iter().map(|(measured, _)| measured).collect()
+}
+
+fn main() -> Result<()> {
+    // Deep recursion needs a deep stack under every engine.
+    std::thread::Builder::new().stack_size(80 << 20).spawn(compare)?.join().expect("no panic")
+}
+
+fn compare() -> Result<()> {
+    let args = Args::parse();
+    let mut peers = gleaner(&args);
+    peers.extend(wasmtime(&args));
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN);
+    let mut header = vec!["program".to_string()];
+    header.extend(peers.iter().map(|peer| format!("{} {}, ms", peer.engine, peer.collector)));
+    let pairs: Vec<&str> = peers
+        .iter()
+        .filter(|a| a.engine == "gleaner" && peers.iter().any(|b| b.engine != a.engine && b.collector == a.collector))
+        .map(|a| a.collector.as_str())
+        .collect();
+    header.extend(pairs.iter().map(|name| format!("{name} ÷ wasmtime's")));
+    table.set_header(header);
+    let mut logs: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for program in programs(&args)? {
+        eprintln!("{} ({})", program.name, program.n);
+        let rows = measure(&program, &peers, args.repetitions);
+        let mut cells = vec![program.name.clone()];
+        for row in &rows {
+            if let Some(failure) = &row.failure {
+                eprintln!("  {} {}: {}", row.engine, row.collector, failure.lines().next().unwrap_or_default());
+            }
+            cells.push(row.median().map_or("fails".to_string(), |ms| format!("{ms:.1}")));
+            if args.json {
+                let times: Vec<u64> = row.times.iter().map(|t| t.as_nanos() as u64).collect();
+                println!(
+                    "{}",
+                    serde_json::json!({"program": program.name, "n": program.n, "engine": row.engine,
+                        "collector": row.collector, "times_ns": times, "failure": row.failure})
+                );
+            }
+        }
+        for name in &pairs {
+            let of = |engine: &str| {
+                rows.iter().find(|r| (r.engine == engine) && r.collector == *name).and_then(Measured::median)
+            };
+            let ratio = of("gleaner").zip(of("wasmtime")).map(|(ours, theirs)| ours / theirs);
+            if let Some(ratio) = ratio {
+                logs.entry(name).or_default().push(ratio.ln());
+            }
+            cells.push(ratio.map_or("–".to_string(), |ratio| format!("{ratio:.2}")));
+        }
+        table.add_row(cells);
+    }
+    let mut last = vec!["geometric mean".to_string()];
+    last.extend(peers.iter().map(|_| String::new()));
+    for name in &pairs {
+        let logs = logs.get(name).map(Vec::as_slice).unwrap_or_default();
+        let mean = (logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp();
+        last.push(format!("{mean:.2}"));
+    }
+    table.add_row(last);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    if !args.json {
+        println!("{table}");
+    }
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! Engines: what the modules and stores of a process share.
+
+use super::{Error, Result};
+use crate::compile::{CompileOptions, Compiler, OptLevel};
+use crate::info::{CompiledCode, TrampolineType};
+use crate::runtime::builtins;
+use crate::runtime::code::CodeObject;
+use crate::runtime::signals;
+use crate::types::{FuncType, RefType, TypeRegistry, ValType};
+use crate::vm::Builtin;
+use gc_api::GcRuntime;
+use rustc_hash::FxHashMap;
+use std::ffi::c_void;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// What can be chosen about an engine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The collector of every store.
+    pub gc: Arc<dyn GcRuntime>,
+    /// Bytes of objects that a store's heap may grow to; 4 GiB less 64 KiB at most.
+    pub heap_limit: u64,
+    /// Bytes of a store's heap at the start.
+    pub initial_heap: u64,
+    /// Bytes of stack that WebAssembly may use. The thread's own stack must be larger, by what the host's functions need.
+    pub max_wasm_stack: usize,
+    /// How hard to optimise.
+    pub opt_level: OptLevel,
+    /// Whether to count the objects that compiled code allocates inline, for exact statistics.
+    pub count_objects: bool,
+    /// How accesses through null are found.
+    pub null_checks: NullChecks,
+    /// Whether to compile a module's functions in parallel.
+    pub parallel: bool,
+}
+
+/// How accesses through null are found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum NullChecks {
+    /// By the page fault that they cause: checks cost nothing.
+    #[default]
+    Faults,
+    /// By a test before the access.
+    Explicit,
+}
+
+impl Config {
+    /// The defaults, with the collector `gc`.
+    pub fn new(gc: Arc<dyn GcRuntime>) -> Config {
+        Config {
+            gc,
+            heap_limit: u32::MAX as u64,
+            initial_heap: 1 << 20,
+            max_wasm_stack: 1 << 20,
+            opt_level: OptLevel::Speed,
+            count_objects: false,
+            null_checks: NullChecks::Faults,
+            parallel: true,
+        }
+    }
+
+    /// Sets [`Config::heap_limit`].
+    pub fn heap_limit(mut self, bytes: u64) -> Config {
+        self.heap_limit = bytes;
+        self
+    }
+
+    /// Sets [`Config::max_wasm_stack`].
+    pub fn max_wasm_stack(mut self, bytes: usize) -> Config {
+        self.max_wasm_stack = bytes;
+        self
+    }
+
+    /// Sets [`Config::opt_level`].
+    pub fn opt_level(mut self, level: OptLevel) -> Config {
+        self.opt_level = level;
+        self
+    }
+
+    /// Sets [`Config::count_objects`].
+    pub fn count_objects(mut self, count: bool) -> Config {
+        self.count_objects = count;
+        self
+    }
+
+    /// Sets [`Config::null_checks`].
+    pub fn null_checks(mut self, checks: NullChecks) -> Config {
+        self.null_checks = checks;
+        self
+    }
+
+    /// Sets [`Config::parallel`].
+    pub fn parallel(mut self, parallel: bool) -> Config {
+        self.parallel = parallel;
+        self
+    }
+}
+
+/// A collector, a compiler and the types of all modules. Cheap to clone: clones are the same engine.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    registry: Arc<TypeRegistry>,
+    compiler: Compiler,
+    trampolines: RwLock<Trampolines>,
+    /// The addresses of the builtins' trampolines.
+    builtins: Box<[Code]>,
+    _builtin_code: Arc<CodeObject>,
+}
+
+/// The address of code that an engine owns.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Code(pub *const c_void);
+
+// SAFETY: code is never written, and an address is only a number until someone jumps to it.
+unsafe impl Send for Code {}
+// SAFETY: as above.
+unsafe impl Sync for Code {}
+
+/// Trampolines by type, which live as long as the engine.
+#[derive(Default)]
+struct Trampolines {
+    entry: FxHashMap<TrampolineType, Code>,
+    host: FxHashMap<TrampolineType, Code>,
+    code: Vec<Arc<CodeObject>>,
+}
+
+/// Which way a trampoline leads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From the host into WebAssembly.
+    Entry,
+    /// From WebAssembly to the host.
+    Host,
+}
+
+impl Trampolines {
+    fn of(&mut self, way: Way) -> &mut FxHashMap<TrampolineType, Code> {
+        match way {
+            Way::Entry => &mut self.entry,
+            Way::Host => &mut self.host,
+        }
+    }
+}
+
+impl Engine {
+    /// An engine with the default configuration and the collector `gc`.
+    ///
+    /// # Errors
+    /// When no code can be generated for this machine, or there is no address space.
+    pub fn new(gc: Arc<dyn GcRuntime>) -> Result<Engine> {
+        Engine::with_config(Config::new(gc))
+    }
+
+    /// An engine.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn with_config(config: Config) -> Result<Engine> {
+        signals::install().map_err(|error| Error::system("installing the signal handlers", error))?;
+        let registry = Arc::new(TypeRegistry::new().map_err(|error| Error::system("reserving the type table", error))?);
+        let options = CompileOptions {
+            opt_level: config.opt_level,
+            count_objects: config.count_objects,
+            null_faults: config.null_checks == NullChecks::Faults,
+            parallel: config.parallel,
+        };
+        let compiler = Compiler::new(options, registry.clone(), config.gc.clone())?;
+        let trampolines: Vec<CompiledCode> = Builtin::ALL
+            .iter()
+            .map(|builtin| {
+                compiler.builtin_trampoline(*builtin, builtins::address(*builtin), builtins::raise_address())
+            })
+            .collect::<Result<_, _>>()?;
+        let builtin_code = publish(trampolines)?;
+        let builtins = (0..Builtin::ALL.len()).map(|i| Code(builtin_code.address(i).cast())).collect();
+        Ok(Engine(Arc::new(Inner {
+            config,
+            registry,
+            compiler,
+            trampolines: RwLock::default(),
+            builtins,
+            _builtin_code: builtin_code,
+        })))
+    }
+
+    /// How the engine was configured.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The collector.
+    pub fn gc(&self) -> &Arc<dyn GcRuntime> {
+        &self.0.config.gc
+    }
+
+    /// The types of all modules.
+    pub fn registry(&self) -> &Arc<TypeRegistry> {
+        &self.0.registry
+    }
+
+    /// The compiler, to look at what it makes.
+    pub fn compiler(&self) -> &Compiler {
+        &self.0.compiler
+    }
+
+    /// Whether both are the same engine.
+    pub fn same(&self, other: &Engine) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The addresses of the builtins' trampolines, by [`Builtin`].
+    pub(crate) fn builtins(&self) -> *const *const c_void {
+        self.0.builtins.as_ptr().cast()
+    }
+
+    /// The trampolines for functions of these types, in order; missing ones are compiled, all at once.
+    ///
+    /// # Errors
+    /// The compiler's, or when there is no memory for code.
+    pub(crate) fn trampolines<'t>(&self, way: Way, types: impl Iterator<Item = &'t FuncType>) -> Result<Vec<Code>> {
+        let types: Vec<TrampolineType> = types.map(trampoline_type).collect();
+        let known = |trampolines: &mut Trampolines| {
+            types.iter().map(|ty| trampolines.of(way).get(ty).copied()).collect::<Option<Vec<Code>>>()
+        };
+        {
+            // Nothing panics while it holds the lock.
+            let trampolines = self.0.trampolines.read().unwrap_or_else(PoisonError::into_inner);
+            let map = if way == Way::Entry { &trampolines.entry } else { &trampolines.host };
+            if let Some(known) = types.iter().map(|ty| map.get(ty).copied()).collect() {
+                return Ok(known);
+            }
+        }
+        let mut trampolines = self.0.trampolines.write().unwrap_or_else(PoisonError::into_inner);
+        let mut missing: Vec<&TrampolineType> =
+            types.iter().filter(|ty| !trampolines.of(way).contains_key(ty)).collect();
+        missing.sort_by_key(|ty| ty.to_string());
+        missing.dedup();
+        let compiler = &self.0.compiler;
+        let compiled = missing.iter().map(|ty| match way {
+            Way::Entry => compiler.entry_trampoline(ty),
+            Way::Host => compiler.host_trampoline(ty),
+        });
+        let code = publish(compiled.collect::<Result<_, _>>()?)?;
+        for (i, ty) in missing.into_iter().enumerate() {
+            trampolines.of(way).insert(ty.clone(), Code(code.address(i).cast()));
+        }
+        trampolines.code.push(code);
+        Ok(known(&mut trampolines).expect("what was missing has been compiled"))
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+/// Makes code executable.
+pub(crate) fn publish(code: Vec<CompiledCode>) -> Result<Arc<CodeObject>> {
+    match CodeObject::publish(code) {
+        Ok(code) => Ok(Arc::new(code)),
+        Err(error) => Err(Error::system("making code executable", error)),
+    }
+}
+
+/// The type that decides which trampolines a function needs: references widened to the nullable tops of their hierarchies.
+fn trampoline_type(ty: &FuncType) -> TrampolineType {
+    let widen = |ty: &ValType| match ty {
+        ValType::Ref(ty) => ValType::Ref(RefType::nullable(ty.heap.top())),
+        number => *number,
+    };
+    FuncType::new(ty.params.iter().map(widen), ty.results.iter().map(widen))
+}

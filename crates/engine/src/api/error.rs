@@ -1,0 +1,410 @@
+//! What can go wrong: one [`Error`], whose [`ErrorKind`] says what it was.
+
+use super::{ExnRef, Rooted};
+use crate::compile::CompileError;
+use crate::parse::ParseError;
+use crate::types::TypeError;
+use crate::vm::trap_codes;
+use cranelift_codegen::ir::TrapCode;
+use gc_api::HeapError;
+use std::error::Error as StdError;
+use std::fmt::{self, Display, Formatter};
+use std::io;
+
+/// The result of the embedding API's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a module could not be made, a program could not go on, or the API was not used as it must be.
+///
+/// Prints what it was and, for what happened inside WebAssembly, the functions that were active:
+///
+/// ```
+/// use engine::{Engine, Error, ErrorKind, Instance, Module, Store, Trap};
+/// # fn main() -> Result<(), Error> {
+/// let engine = Engine::new(gc_null::COLLECTOR.with(&Default::default()).unwrap())?;
+/// let module = Module::new(&engine, r#"(module (func $f (export "f") unreachable))"#)?;
+/// let mut store = Store::new(&engine, ())?;
+/// let instance = Instance::new(&mut store, &module, &[])?;
+/// let error = instance.get_func(&mut store, "f")?.call(&mut store, &[]).unwrap_err();
+/// assert!(matches!(error.kind(), ErrorKind::Trap(Trap::Unreachable)));
+/// assert_eq!(error.backtrace().unwrap().frames()[0].name(), Some("f"));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    backtrace: Option<WasmBacktrace>,
+}
+
+/// What kind of thing went wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The program trapped.
+    Trap(Trap),
+    /// The program threw an exception and nothing caught it.
+    Exception(Rooted<ExnRef>),
+    /// A function of the host's failed.
+    Host(Box<dyn StdError + Send + Sync>),
+    /// The module is malformed, invalid, or uses what is not supported.
+    Module(String),
+    /// Imports are missing or do not fit.
+    Link(LinkError),
+    /// There is no memory, address space or code for what was asked.
+    System(String),
+    /// The heap contradicts itself: a bug of the collector's.
+    Corruption(String),
+    /// The API was used with values that do not fit: a wrong type, a wrong number, an unknown name.
+    Usage(String),
+}
+
+impl Error {
+    /// An error of this kind.
+    pub fn new(kind: ErrorKind) -> Error {
+        Error(Box::new(Inner { kind, backtrace: None }))
+    }
+
+    /// An error of the host's, for functions that the program calls. [`Error::host_error`] gets it back.
+    pub fn host(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        Error::new(ErrorKind::Host(error.into()))
+    }
+
+    /// Throws `exception`, when a function of the host's returns this.
+    pub fn exception(exception: Rooted<ExnRef>) -> Error {
+        Error::new(ErrorKind::Exception(exception))
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Usage(message.into()))
+    }
+
+    pub(crate) fn system(what: &str, cause: impl Display) -> Error {
+        Error::new(ErrorKind::System(format!("{what}: {cause}")))
+    }
+
+    /// Adds `backtrace` unless there is one from deeper inside.
+    pub(crate) fn with_backtrace(mut self, backtrace: impl FnOnce() -> WasmBacktrace) -> Error {
+        if self.0.backtrace.is_none() && !matches!(self.0.kind, ErrorKind::Exception(_)) {
+            self.0.backtrace = Some(backtrace());
+        }
+        self
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    /// The kind, by value.
+    pub fn into_kind(self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The trap, if it was one.
+    pub fn trap(&self) -> Option<Trap> {
+        match self.kind() {
+            ErrorKind::Trap(trap) => Some(*trap),
+            _ => None,
+        }
+    }
+
+    /// The error that a function of the host's returned, if it was one of type `E`.
+    pub fn host_error<E: StdError + 'static>(&self) -> Option<&E> {
+        match self.kind() {
+            ErrorKind::Host(error) => error.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// The exception that nothing caught, if it was one.
+    pub fn uncaught(&self) -> Option<&Rooted<ExnRef>> {
+        match self.kind() {
+            ErrorKind::Exception(exception) => Some(exception),
+            _ => None,
+        }
+    }
+
+    /// The functions of WebAssembly that were active, where that is known.
+    pub fn backtrace(&self) -> Option<&WasmBacktrace> {
+        self.0.backtrace.as_ref()
+    }
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.kind() {
+            ErrorKind::Trap(trap) => write!(f, "wasm trap: {trap}")?,
+            ErrorKind::Exception(_) => f.write_str("uncaught exception")?,
+            ErrorKind::Host(error) => Display::fmt(error, f)?,
+            ErrorKind::Link(error) => Display::fmt(error, f)?,
+            ErrorKind::Module(message)
+            | ErrorKind::System(message)
+            | ErrorKind::Usage(message)
+            | ErrorKind::Corruption(message) => f.write_str(message)?,
+        }
+        match self.backtrace() {
+            Some(backtrace) if !backtrace.frames.is_empty() => write!(f, "\n{backtrace}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self.kind() {
+            ErrorKind::Host(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<Trap> for Error {
+    fn from(trap: Trap) -> Error {
+        Error::new(ErrorKind::Trap(trap))
+    }
+}
+
+impl From<ParseError> for Error {
+    fn from(error: ParseError) -> Error {
+        Error::new(ErrorKind::Module(error.to_string()))
+    }
+}
+
+impl From<CompileError> for Error {
+    fn from(error: CompileError) -> Error {
+        match error {
+            CompileError::Target(_) => Error::new(ErrorKind::System(error.to_string())),
+            _ => Error::new(ErrorKind::Module(error.to_string())),
+        }
+    }
+}
+
+impl From<TypeError> for Error {
+    fn from(error: TypeError) -> Error {
+        Error::new(ErrorKind::Module(error.to_string()))
+    }
+}
+
+impl From<HeapError> for Error {
+    fn from(error: HeapError) -> Error {
+        Error::new(ErrorKind::System(error.to_string()))
+    }
+}
+
+impl From<LinkError> for Error {
+    fn from(error: LinkError) -> Error {
+        Error::new(ErrorKind::Link(error))
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        Error::new(ErrorKind::System(error.to_string()))
+    }
+}
+
+/// Why a program cannot go on. The messages are those of the official test suite, where it has one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Trap {
+    /// `unreachable` was executed.
+    #[error("unreachable")]
+    Unreachable,
+    /// An access outside a linear memory, or outside a data segment.
+    #[error("out of bounds memory access")]
+    MemoryOutOfBounds,
+    /// An access outside a table, or outside an element segment.
+    #[error("out of bounds table access")]
+    TableOutOfBounds,
+    /// An access outside an array.
+    #[error("out of bounds array access")]
+    ArrayOutOfBounds,
+    /// An indirect call by an index outside the table.
+    #[error("undefined element")]
+    UndefinedElement,
+    /// An indirect call to a null entry of a table.
+    #[error("uninitialized element")]
+    UninitializedElement,
+    /// An indirect call to a function of another type.
+    #[error("indirect call type mismatch")]
+    BadSignature,
+    /// Something was done to null.
+    #[error("null reference")]
+    NullReference,
+    /// A cast to a type that the value does not have.
+    #[error("cast failure")]
+    CastFailure,
+    /// An array that no heap could hold.
+    #[error("allocation size too large: an array of this length exceeds the heap's 4 GiB index space")]
+    AllocationTooLarge,
+    /// The heap is full and may not grow.
+    #[error(
+        "out of heap memory: the live objects and the one to be allocated exceed the limit of {limit} bytes; \
+         raise it with `--heap SIZE` or `Config::heap_limit`"
+    )]
+    HeapExhausted {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// An integer division by zero.
+    #[error("integer divide by zero")]
+    IntegerDivideByZero,
+    /// A result that its integer type cannot hold.
+    #[error("integer overflow")]
+    IntegerOverflow,
+    /// A conversion of NaN to an integer.
+    #[error("invalid conversion to integer")]
+    BadConversionToInteger,
+    /// Calls are nested too deeply.
+    #[error("call stack exhausted")]
+    StackOverflow,
+}
+
+impl Trap {
+    /// The trap of a code in compiled code; `None` for the code that stands for a corrupt heap.
+    pub(crate) fn from_code(code: TrapCode) -> Option<Trap> {
+        Some(match code {
+            trap_codes::NULL_REFERENCE => Trap::NullReference,
+            trap_codes::UNREACHABLE => Trap::Unreachable,
+            trap_codes::TABLE_OUT_OF_BOUNDS => Trap::TableOutOfBounds,
+            trap_codes::INDIRECT_CALL_TO_NULL => Trap::UninitializedElement,
+            trap_codes::BAD_SIGNATURE => Trap::BadSignature,
+            trap_codes::ARRAY_OUT_OF_BOUNDS => Trap::ArrayOutOfBounds,
+            trap_codes::CAST_FAILURE => Trap::CastFailure,
+            trap_codes::ALLOCATION_TOO_LARGE => Trap::AllocationTooLarge,
+            TrapCode::HEAP_OUT_OF_BOUNDS => Trap::MemoryOutOfBounds,
+            TrapCode::STACK_OVERFLOW => Trap::StackOverflow,
+            TrapCode::INTEGER_OVERFLOW => Trap::IntegerOverflow,
+            TrapCode::INTEGER_DIVISION_BY_ZERO => Trap::IntegerDivideByZero,
+            TrapCode::BAD_CONVERSION_TO_INTEGER => Trap::BadConversionToInteger,
+            _ => return None,
+        })
+    }
+}
+
+/// Imports that could not be satisfied: all of a module's at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkError {
+    /// In the order of the imports.
+    pub problems: Vec<ImportProblem>,
+}
+
+/// One import that could not be satisfied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportProblem {
+    /// The module's part of the name.
+    pub module: String,
+    /// The item's part.
+    pub name: String,
+    /// The type that is imported, in the text format's notation.
+    pub expected: String,
+    /// The type of what there is, or `None` when there is nothing of that name.
+    pub found: Option<String>,
+}
+
+impl Display for LinkError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let line = |f: &mut Formatter<'_>, p: &ImportProblem| match &p.found {
+            None => write!(f, "unknown import `{}` `{}`: {}", p.module, p.name, p.expected),
+            Some(found) => write!(
+                f,
+                "incompatible import type for `{}` `{}`: expected {}, found {found}",
+                p.module, p.name, p.expected
+            ),
+        };
+        match self.problems.as_slice() {
+            [problem] => line(f, problem),
+            problems => {
+                write!(f, "{} imports cannot be satisfied:", problems.len())?;
+                problems.iter().try_for_each(|problem| {
+                    f.write_str("\n  ")?;
+                    line(f, problem)
+                })
+            }
+        }
+    }
+}
+
+impl StdError for LinkError {}
+
+/// The functions of WebAssembly that were active, innermost first.
+#[derive(Clone, Debug, Default)]
+pub struct WasmBacktrace {
+    pub(crate) frames: Vec<WasmFrame>,
+}
+
+impl WasmBacktrace {
+    /// The frames, innermost first.
+    pub fn frames(&self) -> &[WasmFrame] {
+        &self.frames
+    }
+}
+
+/// A frame of a [`WasmBacktrace`].
+#[derive(Clone, Debug)]
+pub struct WasmFrame {
+    pub(crate) function: u32,
+    pub(crate) name: Option<String>,
+    pub(crate) module: Option<String>,
+    pub(crate) offset: Option<u32>,
+}
+
+impl WasmFrame {
+    /// The function's index in its module.
+    pub fn function(&self) -> u32 {
+        self.function
+    }
+
+    /// The function's name, from the name section or an export.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The module's name, from the name section.
+    pub fn module(&self) -> Option<&str> {
+        self.module.as_deref()
+    }
+
+    /// The byte offset of the instruction in the binary.
+    pub fn offset(&self) -> Option<u32> {
+        self.offset
+    }
+}
+
+/// Backtraces of runaway recursion show this many frames at either end.
+const FRAMES_SHOWN: usize = 20;
+
+impl Display for WasmBacktrace {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("wasm backtrace:")?;
+        let omitted = self.frames.len().saturating_sub(2 * FRAMES_SHOWN);
+        for (i, frame) in self.frames.iter().enumerate() {
+            if omitted > 0 && (FRAMES_SHOWN..FRAMES_SHOWN + omitted).contains(&i) {
+                if i == FRAMES_SHOWN {
+                    write!(f, "\n        … {omitted} more frames …")?;
+                }
+                continue;
+            }
+            write!(f, "\n  {i:>3}: ")?;
+            if let Some(offset) = frame.offset {
+                write!(f, "{offset:#7x} - ")?;
+            }
+            if let Some(module) = &frame.module {
+                write!(f, "{module}!")?;
+            }
+            match &frame.name {
+                Some(name) => write!(f, "${name}")?,
+                None => write!(f, "function {}", frame.function)?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,26 @@
+//! The embedding API: engines, modules, stores, and what lives in stores.
+
+mod engine;
+mod error;
+mod externs;
+mod func;
+mod instance;
+mod linker;
+mod module;
+mod refs;
+mod stats;
+mod store;
+mod values;
+
+pub use engine::{Config, Engine, NullChecks};
+pub use error::{Error, ErrorKind, ImportProblem, LinkError, Result, Trap, WasmBacktrace, WasmFrame};
+pub use externs::{Extern, Global, Memory, Table, Tag};
+pub use func::{Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmTy};
+pub use instance::Instance;
+pub use linker::Linker;
+pub(crate) use module::ModuleInner;
+pub use module::{ExportType, ImportType, Module};
+pub use refs::{AnyRef, ArrayRef, ExnRef, ExternRef, Rooted, StructRef};
+pub use stats::{Pauses, Stats};
+pub use store::{AsContext, AsContextMut, Caller, Store, StoreContext, StoreContextMut};
+pub use values::Val;

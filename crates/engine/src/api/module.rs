@@ -1,0 +1,238 @@
+//! Modules.
+
+use super::engine::{Code, Way, publish};
+use super::{Engine, Error, ErrorKind, Result};
+use crate::compile::CompileError;
+use crate::info::{ExternKind, ModuleInfo};
+use crate::parse::{Parsed, classify, parse};
+use crate::runtime::code::CodeObject;
+use crate::runtime::store::StoreOpaque;
+use crate::types::{ExternType, FuncType, TagType, TypeRegistry};
+use std::borrow::Cow;
+use std::ffi::c_void;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A module: validated and compiled. Cheap to clone.
+///
+/// ```
+/// # fn main() -> engine::Result<()> {
+/// # let engine = engine::Engine::new(gc_null::COLLECTOR.with(&Default::default()).unwrap())?;
+/// let module = engine::Module::new(&engine, r#"(module (func (export "answer") (result i32) i32.const 42))"#)?;
+/// let exports: Vec<_> = module.exports().map(|e| format!("{} {}", e.name(), e.ty().describe(&engine))).collect();
+/// assert_eq!(exports, ["answer (func (result i32))"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Module(pub(crate) Arc<ModuleInner>);
+
+/// What a module consists of.
+pub struct ModuleInner {
+    engine: Engine,
+    /// Its declarations.
+    pub info: ModuleInfo,
+    /// Its binary, for the data segments.
+    pub bytes: Box<[u8]>,
+    /// The code of its functions.
+    pub code: Arc<CodeObject>,
+    /// Entry trampolines of the functions that can escape, by position.
+    entries: Vec<Code>,
+}
+
+impl Module {
+    /// Makes a module of a binary, or of WebAssembly text.
+    ///
+    /// # Errors
+    /// When it is malformed, invalid, or uses what is not supported.
+    pub fn new(engine: &Engine, source: impl AsRef<[u8]>) -> Result<Module> {
+        Module::translate(engine, wat::parse_bytes(source.as_ref()))
+    }
+
+    /// Makes a module of a file with a binary or with text.
+    ///
+    /// # Errors
+    /// When it cannot be read, and as [`Module::new`].
+    pub fn from_file(engine: &Engine, path: impl AsRef<Path>) -> Result<Module> {
+        let path = path.as_ref();
+        let source =
+            std::fs::read(path).map_err(|error| Error::system(&format!("reading {}", path.display()), error))?;
+        Module::translate(
+            engine,
+            wat::parse_bytes(&source).map_err(|mut error| {
+                error.set_path(path);
+                error
+            }),
+        )
+    }
+
+    /// Makes a module of a binary, and of nothing else.
+    ///
+    /// # Errors
+    /// As [`Module::new`].
+    pub fn from_binary(engine: &Engine, bytes: &[u8]) -> Result<Module> {
+        let Parsed { info, funcs } = parse(bytes, engine.registry())?;
+        let code =
+            publish(engine.compiler().compile_module(&info, bytes, funcs).map_err(|error| refusal(bytes, error))?)?;
+        let mut escaping: Vec<(u32, u32)> = info.escaping.iter().map(|(func, position)| (*position, *func)).collect();
+        escaping.sort_unstable();
+        let types = escaping.iter().map(|(_, func)| engine.registry().func(info.funcs[*func as usize]));
+        let entries = engine.trampolines(Way::Entry, types)?;
+        let engine = engine.clone();
+        Ok(Module(Arc::new(ModuleInner { engine, info, bytes: bytes.into(), code, entries })))
+    }
+
+    fn translate(engine: &Engine, binary: Result<Cow<'_, [u8]>, wat::Error>) -> Result<Module> {
+        match binary {
+            Ok(binary) => Module::from_binary(engine, &binary),
+            Err(error) => Err(Error::new(ErrorKind::Module(error.to_string()))),
+        }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// The module's name, from the name section.
+    pub fn name(&self) -> Option<&str> {
+        self.0.info.name.as_deref()
+    }
+
+    /// What it imports, in order.
+    pub fn imports(&self) -> impl ExactSizeIterator<Item = ImportType<'_>> {
+        let info = &self.0.info;
+        info.imports.iter().map(|import| ImportType {
+            module: &import.module,
+            name: &import.name,
+            ty: extern_type(info, import.kind, import.index),
+        })
+    }
+
+    /// What it exports, in order.
+    pub fn exports(&self) -> impl ExactSizeIterator<Item = ExportType<'_>> {
+        let info = &self.0.info;
+        info.exports
+            .iter()
+            .map(|export| ExportType { name: &export.name, ty: extern_type(info, export.kind, export.index) })
+    }
+
+    /// The type of the export `name`.
+    pub fn export(&self, name: &str) -> Option<ExternType> {
+        self.exports().find(|export| export.name == name).map(|export| export.ty)
+    }
+
+    /// The number of functions, imported ones included.
+    pub fn func_count(&self) -> usize {
+        self.0.info.funcs.len()
+    }
+}
+
+/// Says what is wrong with a body: invalid, or in need of a feature that is not supported.
+fn refusal(bytes: &[u8], error: CompileError) -> Error {
+    match error {
+        CompileError::Invalid(error) => classify(bytes, error).into(),
+        other => other.into(),
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+impl ModuleInner {
+    /// Code with the array convention for the function at this position among those that can escape.
+    pub(crate) fn array_call(&self, position: u32) -> *const c_void {
+        self.entries[position as usize].0
+    }
+
+    /// Makes the module's code known to a store, unless it is.
+    pub(crate) fn load_into(self: &Arc<Self>, store: &mut StoreOpaque) {
+        store.load_module(self);
+    }
+}
+
+pub(crate) fn extern_type(info: &ModuleInfo, kind: ExternKind, index: u32) -> ExternType {
+    let i = index as usize;
+    match kind {
+        ExternKind::Func => ExternType::Func(info.funcs[i]),
+        ExternKind::Table => ExternType::Table(info.tables[i]),
+        ExternKind::Memory => ExternType::Memory(info.memories[i]),
+        ExternKind::Global => ExternType::Global(info.globals[i]),
+        ExternKind::Tag => ExternType::Tag(TagType { func: info.tags[i] }),
+    }
+}
+
+/// Something that a module imports.
+#[derive(Clone, Copy, Debug)]
+pub struct ImportType<'m> {
+    module: &'m str,
+    name: &'m str,
+    ty: ExternType,
+}
+
+impl<'m> ImportType<'m> {
+    /// The module's part of the name.
+    pub fn module(&self) -> &'m str {
+        self.module
+    }
+
+    /// The item's part.
+    pub fn name(&self) -> &'m str {
+        self.name
+    }
+
+    /// What it is.
+    pub fn ty(&self) -> ExternType {
+        self.ty
+    }
+}
+
+/// Something that a module exports.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportType<'m> {
+    name: &'m str,
+    ty: ExternType,
+}
+
+impl<'m> ExportType<'m> {
+    /// Its name.
+    pub fn name(&self) -> &'m str {
+        self.name
+    }
+
+    /// What it is.
+    pub fn ty(&self) -> ExternType {
+        self.ty
+    }
+}
+
+impl ExternType {
+    /// The type in the text format's notation, with function types spelled out.
+    pub fn describe(&self, engine: &Engine) -> String {
+        describe(engine.registry(), self)
+    }
+
+    /// The function type, of a function.
+    pub fn func<'e>(&self, engine: &'e Engine) -> Option<&'e FuncType> {
+        match self {
+            ExternType::Func(ty) => Some(engine.registry().func(*ty)),
+            _ => None,
+        }
+    }
+}
+
+/// A type with function types spelled out.
+pub(crate) fn describe(registry: &TypeRegistry, ty: &ExternType) -> String {
+    match ty {
+        ExternType::Func(ty) => registry.get(*ty).composite.to_string(),
+        ExternType::Tag(TagType { func }) => {
+            let spelled = registry.func(*func).to_string();
+            format!("(tag{})", spelled.strip_prefix("(func").and_then(|s| s.strip_suffix(')')).unwrap_or_default())
+        }
+        other => other.to_string(),
+    }
+}

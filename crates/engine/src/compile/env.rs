@@ -1,0 +1,156 @@
+//! What a function's code can reach: its instance's record, the heap, the builtins.
+
+use super::Compiler;
+use crate::info::ModuleInfo;
+use crate::vm::{Builtin, VMContext, VMMemory, VMTable};
+use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, SigRef, Value};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::FunctionBuilder;
+use gc_api::{AllocSite, AllocSize, EmitterHost, Region, SlowOp};
+
+/// The environment of one function.
+pub(super) struct FuncEnv<'a> {
+    pub compiler: &'a Compiler,
+    pub info: &'a ModuleInfo,
+    /// The instance's record: the function's first parameter.
+    pub vmctx: Value,
+    /// Signatures of the builtins by arity, as they are needed.
+    builtin_signatures: [Option<SigRef>; 8],
+}
+
+/// Where a table or a memory is described: an address and what to add.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub address: Value,
+    pub offset: i32,
+}
+
+impl<'a> FuncEnv<'a> {
+    pub fn new(compiler: &'a Compiler, info: &'a ModuleInfo, vmctx: Value) -> Self {
+        FuncEnv { compiler, info, vmctx, builtin_signatures: [None; 8] }
+    }
+
+    /// Loads a word of the instance's record that is constant from instantiation on.
+    pub fn constant(&self, b: &mut FunctionBuilder<'_>, ty: ir::Type, offset: i32) -> Value {
+        let flags = constant_flags(b);
+        b.ins().load(ty, flags, self.vmctx, offset)
+    }
+
+    /// The store's record.
+    pub fn store(&self, b: &mut FunctionBuilder<'_>) -> Value {
+        self.constant(b, I64, VMContext::STORE)
+    }
+
+    /// Calls a builtin with 64-bit words; gives its 64-bit result. The trampoline unwinds when it fails.
+    pub fn builtin(&mut self, b: &mut FunctionBuilder<'_>, builtin: Builtin, args: &[Value]) -> Value {
+        let (signature, callee, args) = self.builtin_call(b, builtin, args);
+        let call = b.ins().call_indirect(signature, callee, &args);
+        b.inst_results(call)[0]
+    }
+
+    /// The signature, the address and all arguments of a call to a builtin.
+    pub fn builtin_call(
+        &mut self,
+        b: &mut FunctionBuilder<'_>,
+        builtin: Builtin,
+        args: &[Value],
+    ) -> (SigRef, Value, Vec<Value>) {
+        assert_eq!(args.len(), builtin.arity(), "{builtin:?}");
+        let signature = *self.builtin_signatures[args.len()]
+            .get_or_insert_with(|| b.import_signature(builtin_signature(args.len(), CallConv::Tail)));
+        let table = self.constant(b, I64, VMContext::BUILTINS);
+        let flags = constant_flags(b);
+        let callee = b.ins().load(I64, flags, table, builtin as i32 * 8);
+        let mut all = vec![self.vmctx];
+        all.extend_from_slice(args);
+        (signature, callee, all)
+    }
+
+    /// Where a table is described.
+    pub fn table(&self, b: &mut FunctionBuilder<'_>, index: u32) -> Place {
+        let offsets = &self.info.offsets;
+        match index.checked_sub(self.info.imported_tables) {
+            None => {
+                Place { address: self.constant(b, I64, offsets.table_imports as i32 + index as i32 * 8), offset: 0 }
+            }
+            Some(own) => Place { address: self.vmctx, offset: offsets.tables as i32 + own as i32 * VMTable::SIZE },
+        }
+    }
+
+    /// Where a memory is described.
+    pub fn memory(&self, b: &mut FunctionBuilder<'_>, index: u32) -> Place {
+        let offsets = &self.info.offsets;
+        match index.checked_sub(self.info.imported_memories) {
+            None => {
+                Place { address: self.constant(b, I64, offsets.memory_imports as i32 + index as i32 * 8), offset: 0 }
+            }
+            Some(own) => Place { address: self.vmctx, offset: offsets.memories as i32 + own as i32 * VMMemory::SIZE },
+        }
+    }
+
+    /// Where a global stands.
+    pub fn global(&self, b: &mut FunctionBuilder<'_>, index: u32) -> Place {
+        let offsets = &self.info.offsets;
+        match index.checked_sub(self.info.imported_globals) {
+            None => {
+                Place { address: self.constant(b, I64, offsets.global_imports as i32 + index as i32 * 8), offset: 0 }
+            }
+            Some(own) => {
+                Place { address: self.vmctx, offset: offsets.globals as i32 + own as i32 * crate::vm::GLOBAL_SIZE }
+            }
+        }
+    }
+}
+
+/// Flags for words that never change once compiled code runs.
+pub(super) fn constant_flags(b: &mut FunctionBuilder<'_>) -> MemFlagsData {
+    Region::Context.flags(b.func).with_readonly().with_can_move()
+}
+
+/// `(vmctx, u64 × arity) -> u64`.
+pub(super) fn builtin_signature(arity: usize, convention: CallConv) -> ir::Signature {
+    let mut signature = ir::Signature::new(convention);
+    signature.params = vec![ir::AbiParam::new(I64); arity + 1];
+    signature.returns = vec![ir::AbiParam::new(I64)];
+    signature
+}
+
+impl EmitterHost for FuncEnv<'_> {
+    fn heap_base(&mut self, b: &mut FunctionBuilder<'_>) -> Value {
+        self.constant(b, I64, VMContext::HEAP_BASE)
+    }
+
+    fn slow_alloc(&mut self, b: &mut FunctionBuilder<'_>, object: &AllocSite) -> Value {
+        let kind = b.ins().iconst(I64, object.kind.header_bits() as i64);
+        let ty = b.ins().iconst(I64, object.ty as i64);
+        let (size, length) = match object.size {
+            AllocSize::Fixed(size) => (b.ins().iconst(I64, size as i64), b.ins().iconst(I64, -1)),
+            AllocSize::Array { length, base, element_log2, .. } => {
+                let wide = b.ins().uextend(I64, length);
+                let bytes = b.ins().ishl_imm_u(wide, element_log2 as i64);
+                let padded = b.ins().iadd_imm_s(bytes, base as i64 + 7);
+                (b.ins().band_imm_s(padded, -8), wide)
+            }
+        };
+        let object = self.builtin(b, Builtin::GcAlloc, &[kind, ty, size, length]);
+        b.ins().ireduce(I32, object)
+    }
+
+    fn slow_path(&mut self, b: &mut FunctionBuilder<'_>, op: SlowOp, args: &[Value]) -> Value {
+        let mut words = vec![b.ins().iconst(I64, op.0 as i64)];
+        words.extend_from_slice(args);
+        while words.len() < 5 {
+            words.push(b.ins().iconst(I64, 0));
+        }
+        self.builtin(b, Builtin::GcSlowPath, &words)
+    }
+
+    fn count_objects(&self) -> bool {
+        self.compiler.options.count_objects
+    }
+
+    fn null_faults(&self) -> bool {
+        self.compiler.options.null_faults
+    }
+}

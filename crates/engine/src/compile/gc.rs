@@ -1,0 +1,584 @@
+//! Structs, arrays, `i31`, casts.
+
+use super::translate::{Operands, Translator, static_ref};
+use super::{clif_type, is_func};
+use crate::types::{HeapType, RefType, StorageType, ValType};
+use crate::vm::{Builtin, VMFuncRef, VMStoreContext, trap_codes};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value};
+use gc_api::{
+    ARRAY_LENGTH_OFFSET, AccessSite, AllocSite, AllocSize, Freshness, GcKind, Region, Slot, StaticRef, TypeIndex,
+    VMGcHeader,
+};
+use wasmparser::Operator;
+
+/// Arrays up to this length are initialised by straight-line stores.
+const UNROLLED: u32 = 16;
+
+/// How a narrow field is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extend {
+    None,
+    Signed,
+    Unsigned,
+}
+
+impl Translator<'_, '_> {
+    /// Translates the operators on references; the others give `false`.
+    pub(super) fn gc_operator(&mut self, op: &Operator<'_>, operands: &Operands) -> bool {
+        use Operator as O;
+        match op {
+            O::RefNull { hty } => {
+                let heap = self.env.info.types.convert_heap(*hty);
+                let null = self.zero(&ValType::Ref(RefType { nullable: true, heap }));
+                self.push(null);
+            }
+            O::RefIsNull => {
+                let value = self.pop();
+                let null = self.is_null(value);
+                let null = self.b.ins().uextend(I32, null);
+                self.push(null);
+            }
+            O::RefAsNonNull => {
+                let value = *self.stack.last().expect("validated: an operand");
+                if operands.top().nullable {
+                    self.b.ins().trapz(value, trap_codes::NULL_REFERENCE);
+                }
+            }
+            O::RefEq => {
+                let (a, b) = self.pop2();
+                let same = self.gc(|gc, e| gc.ref_eq(e, a, b));
+                self.push(same);
+            }
+            O::RefI31 => {
+                let value = self.pop();
+                let shifted = self.b.ins().ishl_imm_u(value, 1);
+                let tagged = self.b.ins().bor_imm_u(shifted, 1);
+                self.push(tagged);
+            }
+            O::I31GetS | O::I31GetU => {
+                let value = self.pop();
+                if operands.top().nullable {
+                    self.b.ins().trapz(value, trap_codes::NULL_REFERENCE);
+                }
+                let value = match op {
+                    O::I31GetS => self.b.ins().sshr_imm_u(value, 1),
+                    _ => self.b.ins().ushr_imm_u(value, 1),
+                };
+                self.push(value);
+            }
+            // The two hierarchies share one representation.
+            O::AnyConvertExtern | O::ExternConvertAny => {}
+
+            O::RefTestNonNull { hty } => self.ref_test(*hty, false, operands.top()),
+            O::RefTestNullable { hty } => self.ref_test(*hty, true, operands.top()),
+            O::RefCastNonNull { hty } => self.ref_cast(*hty, false, operands.top()),
+            O::RefCastNullable { hty } => self.ref_cast(*hty, true, operands.top()),
+
+            O::StructNew { struct_type_index } => {
+                let ty = self.env.info.types.get(*struct_type_index);
+                let count = self.env.compiler.registry.struct_type(ty).fields.len();
+                let values = self.pop_n(count);
+                self.struct_new(ty, Some(values));
+            }
+            O::StructNewDefault { struct_type_index } => {
+                let ty = self.env.info.types.get(*struct_type_index);
+                self.struct_new(ty, None);
+            }
+            O::StructGet { struct_type_index, field_index } => {
+                self.struct_get(*struct_type_index, *field_index, Extend::None, operands);
+            }
+            O::StructGetS { struct_type_index, field_index } => {
+                self.struct_get(*struct_type_index, *field_index, Extend::Signed, operands);
+            }
+            O::StructGetU { struct_type_index, field_index } => {
+                self.struct_get(*struct_type_index, *field_index, Extend::Unsigned, operands);
+            }
+            O::StructSet { struct_type_index, field_index } => {
+                let (object, value) = self.pop2();
+                let (storage, offset) = self.field(*struct_type_index, *field_index);
+                let slot = Slot::Field { object, offset };
+                self.store_slot(slot, &storage, operands.top(), value, operands.at(1).nullable);
+            }
+
+            O::ArrayNew { array_type_index } => {
+                let (value, length) = self.pop2();
+                self.array_new(*array_type_index, Some(value), length);
+            }
+            O::ArrayNewDefault { array_type_index } => {
+                let length = self.pop();
+                self.array_new(*array_type_index, None, length);
+            }
+            O::ArrayNewFixed { array_type_index, array_size } => self.array_new_fixed(*array_type_index, *array_size),
+            O::ArrayNewData { array_type_index, array_data_index } => {
+                self.array_new_segment(Builtin::ArrayNewData, *array_type_index, *array_data_index);
+            }
+            O::ArrayNewElem { array_type_index, array_elem_index } => {
+                self.array_new_segment(Builtin::ArrayNewElem, *array_type_index, *array_elem_index);
+            }
+            O::ArrayGet { array_type_index } => self.array_get(*array_type_index, Extend::None, operands),
+            O::ArrayGetS { array_type_index } => self.array_get(*array_type_index, Extend::Signed, operands),
+            O::ArrayGetU { array_type_index } => self.array_get(*array_type_index, Extend::Unsigned, operands),
+            O::ArraySet { array_type_index } => {
+                let (array, index, value) = self.pop3();
+                let (storage, slot) = self.element(*array_type_index, array, index, operands.at(2).nullable);
+                self.store_slot(slot, &storage, operands.top(), value, false);
+            }
+            O::ArrayLen => {
+                let array = self.pop();
+                let length = self.array_length(array, operands.top().nullable);
+                self.push(length);
+            }
+            O::ArrayFill { array_type_index } => {
+                let count = self.pop();
+                let (array, to, value) = self.pop3();
+                let ty = self.env.info.types.get(*array_type_index);
+                let value = self.element_bits(ty, value);
+                let ty = self.i64(ty as i64);
+                let args = [ty, self.wide(array), self.wide(to), value, self.wide(count)];
+                self.env.builtin(&mut self.b, Builtin::ArrayFill, &args);
+            }
+            O::ArrayCopy { array_type_index_dst, .. } => {
+                let operands = self.pop_n(5);
+                let ty = self.env.info.types.get(*array_type_index_dst);
+                let mut args = vec![self.i64(ty as i64)];
+                args.extend(operands.into_iter().map(|v| self.wide(v)).collect::<Vec<_>>());
+                self.env.builtin(&mut self.b, Builtin::ArrayCopy, &args);
+            }
+            O::ArrayInitData { array_type_index, array_data_index } => {
+                self.array_init(Builtin::ArrayInitData, *array_type_index, *array_data_index);
+            }
+            O::ArrayInitElem { array_type_index, array_elem_index } => {
+                self.array_init(Builtin::ArrayInitElem, *array_type_index, *array_elem_index);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    // Slots.
+
+    fn field(&self, type_index: u32, field: u32) -> (StorageType, u32) {
+        let ty = self.env.info.types.get(type_index);
+        let registry = &self.env.compiler.registry;
+        let storage = registry.struct_type(ty).fields[field as usize].storage.clone();
+        (storage, registry.struct_layout(ty).fields[field as usize].offset)
+    }
+
+    fn struct_get(&mut self, type_index: u32, field: u32, extend: Extend, operands: &Operands) {
+        let object = self.pop();
+        let (storage, offset) = self.field(type_index, field);
+        self.load_slot(Slot::Field { object, offset }, &storage, extend, operands.top().nullable);
+    }
+
+    fn array_get(&mut self, type_index: u32, extend: Extend, operands: &Operands) {
+        let (array, index) = self.pop2();
+        let (storage, slot) = self.element(type_index, array, index, operands.at(1).nullable);
+        self.load_slot(slot, &storage, extend, false);
+    }
+
+    fn array_length(&mut self, array: Value, null_check: bool) -> Value {
+        self.gc(|_, e| {
+            let flags = e.object_flags(Region::Header, array, ARRAY_LENGTH_OFFSET, null_check);
+            let address = e.address(array);
+            e.b.ins().load(I32, flags, address, ARRAY_LENGTH_OFFSET as i32)
+        })
+    }
+
+    /// The slot of an element, after the one check that an access needs.
+    fn element(&mut self, type_index: u32, array: Value, index: Value, null_check: bool) -> (StorageType, Slot) {
+        let length = self.array_length(array, null_check);
+        let outside = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, length);
+        self.b.ins().trapnz(outside, trap_codes::ARRAY_OUT_OF_BOUNDS);
+        let ty = self.env.info.types.get(type_index);
+        let registry = &self.env.compiler.registry;
+        let storage = registry.array_type(ty).element.storage.clone();
+        let layout = registry.array_layout(ty);
+        let scaled = self.b.ins().ishl_imm_u(index, layout.element_log2 as i64);
+        let offset = self.b.ins().iadd_imm_s(scaled, layout.base as i64);
+        (storage, Slot::Element { array, offset })
+    }
+
+    fn load_slot(&mut self, slot: Slot, storage: &StorageType, extend: Extend, null_check: bool) {
+        let ty = match storage {
+            StorageType::Val(ValType::Ref(r)) => {
+                let value = match slot {
+                    Slot::Field { object, offset } if is_func(r.heap) => {
+                        self.load_func_field(object, offset, *r, null_check)
+                    }
+                    _ if is_func(r.heap) => {
+                        let id = self.load_raw(slot, null_check);
+                        self.func_of_id(id, *r)
+                    }
+                    _ => self.read_ref(slot, *r, null_check),
+                };
+                return self.push_typed(value, &ValType::Ref(*r));
+            }
+            StorageType::Val(ty) => clif_type(ty),
+            StorageType::I8 | StorageType::I16 => I32,
+        };
+        let site = scalar_site(slot, null_check);
+        let (address, offset, flags) = self.gc(|_, e| e.slot(&site));
+        let value = match (storage, extend) {
+            (StorageType::I8, Extend::Signed) => self.b.ins().sload8(I32, flags, address, offset),
+            (StorageType::I8, _) => self.b.ins().uload8(I32, flags, address, offset),
+            (StorageType::I16, Extend::Signed) => self.b.ins().sload16(I32, flags, address, offset),
+            (StorageType::I16, _) => self.b.ins().uload16(I32, flags, address, offset),
+            _ => self.b.ins().load(ty, flags, address, offset),
+        };
+        self.push(value);
+    }
+
+    fn load_raw(&mut self, slot: Slot, null_check: bool) -> Value {
+        let site = scalar_site(slot, null_check);
+        self.gc(|_, e| e.load(&site))
+    }
+
+    /// Loads a function reference from a field, where it stands as an id.
+    pub(super) fn load_func_field(&mut self, object: Value, offset: u32, ty: RefType, null_check: bool) -> Value {
+        let id = self.load_raw(Slot::Field { object, offset }, null_check);
+        self.func_of_id(id, ty)
+    }
+
+    /// The function reference with an id out of the heap: an index into the store's function table, checked because the heap is not
+    /// trusted, and its type checked against the static one.
+    fn func_of_id(&mut self, id: Value, ty: RefType) -> Value {
+        let store = self.env.store(&mut self.b);
+        let flags = Region::Context.flags(self.b.func);
+        let length = self.b.ins().load(I64, flags, store, VMStoreContext::FUNCS_LEN);
+        let index = self.b.ins().uextend(I64, id);
+        let outside = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, length);
+        self.b.ins().trapnz(outside, trap_codes::HEAP_CORRUPTION);
+        let table = self.b.ins().load(I64, flags, store, VMStoreContext::FUNCS);
+        let offset = self.b.ins().ishl_imm_u(index, 3);
+        let entry = self.b.ins().iadd(table, offset);
+        let func = self.b.ins().load(I64, flags, entry, 0);
+        let HeapType::ConcreteFunc(expected) = ty.heap else { return func };
+        let check = |t: &mut Self| {
+            let flags = Region::Context.flags(t.b.func).with_trap_code(Some(trap_codes::HEAP_CORRUPTION));
+            let actual = t.b.ins().load(I32, flags, func, VMFuncRef::TYPE_INDEX);
+            let matches = t.type_test(actual, expected);
+            t.b.ins().trapz(matches, trap_codes::HEAP_CORRUPTION);
+        };
+        if ty.nullable {
+            let some = self.b.create_block();
+            let done = self.b.create_block();
+            self.b.ins().brif(func, some, &[], done, &[]);
+            self.b.seal_block(some);
+            self.b.switch_to_block(some);
+            check(self);
+            self.b.ins().jump(done, &[]);
+            self.b.seal_block(done);
+            self.b.switch_to_block(done);
+        } else {
+            check(self);
+        }
+        func
+    }
+
+    /// The id that stands for a function reference inside the heap: 0 for null.
+    pub(super) fn id_of_func(&mut self, func: Value) -> Value {
+        let some = self.b.create_block();
+        let done = self.b.create_block();
+        let id = self.b.append_block_param(done, I32);
+        let zero = self.b.ins().iconst(I32, 0);
+        self.b.ins().brif(func, some, &[], done, &[BlockArg::Value(zero)]);
+        self.b.seal_block(some);
+        self.b.switch_to_block(some);
+        let flags = Region::Context.flags(self.b.func);
+        let loaded = self.b.ins().load(I32, flags, func, VMFuncRef::ID);
+        self.b.ins().jump(done, &[BlockArg::Value(loaded)]);
+        self.b.seal_block(done);
+        self.b.switch_to_block(done);
+        id
+    }
+
+    fn store_slot(&mut self, slot: Slot, storage: &StorageType, new: RefType, value: Value, null_check: bool) {
+        match storage {
+            StorageType::Val(ValType::Ref(r)) if !is_func(r.heap) => {
+                self.write_ref(slot, *r, static_ref(new), value, null_check);
+            }
+            _ => self.store_scalar(slot, storage, value, null_check),
+        }
+    }
+
+    /// Stores what is no reference into the heap: numbers, and function references as ids.
+    pub(super) fn store_scalar(&mut self, slot: Slot, storage: &StorageType, value: Value, null_check: bool) {
+        let value = match storage {
+            StorageType::Val(ValType::Ref(_)) => self.id_of_func(value),
+            _ => value,
+        };
+        let site = scalar_site(slot, null_check);
+        let (address, offset, flags) = self.gc(|_, e| e.slot(&site));
+        match storage {
+            StorageType::I8 => self.b.ins().istore8(flags, value, address, offset),
+            StorageType::I16 => self.b.ins().istore16(flags, value, address, offset),
+            _ => self.b.ins().store(flags, value, address, offset),
+        };
+    }
+
+    // Allocation.
+
+    fn struct_new(&mut self, ty: TypeIndex, values: Option<Vec<Value>>) {
+        let registry = self.env.compiler.registry.clone();
+        let layout = registry.struct_layout(ty);
+        let site = AllocSite { kind: GcKind::STRUCT, ty, size: AllocSize::Fixed(layout.size) };
+        let object = self.gc(|gc, e| gc.alloc(e, &site));
+        self.push_typed(object, &object_type(HeapType::ConcreteStruct(ty)));
+        let fields = registry.struct_type(ty).fields.iter().zip(&layout.fields);
+        match values {
+            Some(values) => {
+                for ((field, layout), value) in fields.zip(values) {
+                    self.init_field(object, layout.offset, &field.storage, value);
+                }
+            }
+            None => {
+                for (field, layout) in fields {
+                    self.zero_slot(Slot::Field { object, offset: layout.offset }, &field.storage);
+                }
+            }
+        }
+    }
+
+    /// Initialises a slot with its type's default: null needs no barrier under any collector.
+    fn zero_slot(&mut self, slot: Slot, storage: &StorageType) {
+        let site = scalar_site(slot, false);
+        let (address, offset, flags) = self.gc(|_, e| e.slot(&site));
+        match storage {
+            StorageType::I8 | StorageType::I16 => {
+                let zero = self.b.ins().iconst(I32, 0);
+                match storage {
+                    StorageType::I8 => self.b.ins().istore8(flags, zero, address, offset),
+                    _ => self.b.ins().istore16(flags, zero, address, offset),
+                };
+            }
+            StorageType::Val(ValType::Ref(_)) => {
+                let zero = self.b.ins().iconst(I32, 0);
+                self.b.ins().store(flags, zero, address, offset);
+            }
+            StorageType::Val(ty) => {
+                let zero = self.zero(ty);
+                self.b.ins().store(flags, zero, address, offset);
+            }
+        }
+    }
+
+    /// Allocates an array and pushes it.
+    fn array_alloc(&mut self, ty: TypeIndex, length: Value, constant: Option<u32>) -> Value {
+        let layout = self.env.compiler.registry.array_layout(ty);
+        let size = AllocSize::Array { length, constant, base: layout.base, element_log2: layout.element_log2 };
+        let array = self.gc(|gc, e| gc.alloc(e, &AllocSite { kind: GcKind::ARRAY, ty, size }));
+        self.push_typed(array, &object_type(HeapType::ConcreteArray(ty)));
+        array
+    }
+
+    fn array_new(&mut self, type_index: u32, value: Option<Value>, length: Value) {
+        let ty = self.env.info.types.get(type_index);
+        let constant = self.constant_i32(length).map(|n| n as u32);
+        let array = self.array_alloc(ty, length, constant);
+        let registry = self.env.compiler.registry.clone();
+        let storage = &registry.array_type(ty).element.storage;
+        let layout = registry.array_layout(ty);
+        if let Some(count) = constant.filter(|count| *count <= UNROLLED) {
+            for i in 0..count {
+                let slot = Slot::Field { object: array, offset: layout.base + (i << layout.element_log2) };
+                match value {
+                    Some(value) => self.init_slot(slot, storage, value),
+                    None => self.zero_slot(slot, storage),
+                }
+            }
+            return;
+        }
+        let bits = match value {
+            Some(value) => self.element_bits(ty, value),
+            None => self.i64(0),
+        };
+        let args = [self.i64(ty as i64), self.wide(array), bits, self.wide(length)];
+        self.env.builtin(&mut self.b, Builtin::ArrayNewFill, &args);
+    }
+
+    /// The value of an `i32` that is a constant.
+    fn constant_i32(&self, value: Value) -> Option<i32> {
+        let dfg = &self.b.func.dfg;
+        match dfg.insts[dfg.value_def(value).inst()?] {
+            cranelift_codegen::ir::InstructionData::UnaryImm { imm, .. } => Some(imm.bits() as i32),
+            _ => None,
+        }
+    }
+
+    fn array_new_fixed(&mut self, type_index: u32, count: u32) {
+        let ty = self.env.info.types.get(type_index);
+        let values = self.pop_n(count as usize);
+        let length = self.b.ins().iconst(I32, count as i64);
+        let array = self.array_alloc(ty, length, Some(count));
+        let registry = self.env.compiler.registry.clone();
+        let storage = &registry.array_type(ty).element.storage;
+        let layout = registry.array_layout(ty);
+        for (i, value) in values.into_iter().enumerate() {
+            let at = layout.base as u64 + ((i as u64) << layout.element_log2);
+            let offset = self.b.ins().iconst(I32, at as i64);
+            self.init_slot(Slot::Element { array, offset }, storage, value);
+        }
+    }
+
+    fn array_new_segment(&mut self, builtin: Builtin, type_index: u32, segment: u32) {
+        let (from, count) = self.pop2();
+        let ty = self.env.info.types.get(type_index);
+        let args = [self.i64(ty as i64), self.i64(segment as i64), self.wide(from), self.wide(count)];
+        let array = self.env.builtin(&mut self.b, builtin, &args);
+        let array = self.b.ins().ireduce(I32, array);
+        self.push_typed(array, &object_type(HeapType::ConcreteArray(ty)));
+    }
+
+    fn array_init(&mut self, builtin: Builtin, type_index: u32, segment: u32) {
+        let (from, count) = self.pop2();
+        let (array, to) = self.pop2();
+        let ty = self.env.info.types.get(type_index);
+        let args = [
+            self.i64(ty as i64),
+            self.wide(array),
+            self.wide(to),
+            self.i64(segment as i64),
+            self.wide(from),
+            self.wide(count),
+        ];
+        self.env.builtin(&mut self.b, builtin, &args);
+    }
+
+    /// An element's bits in 64, as they stand in the array.
+    fn element_bits(&mut self, ty: TypeIndex, value: Value) -> Value {
+        let storage = self.env.compiler.registry.array_type(ty).element.storage.clone();
+        let flags = cranelift_codegen::ir::MemFlagsData::new();
+        match storage {
+            StorageType::Val(ValType::F32) => {
+                let bits = self.b.ins().bitcast(I32, flags, value);
+                self.wide(bits)
+            }
+            StorageType::Val(ValType::F64) => self.b.ins().bitcast(I64, flags, value),
+            StorageType::Val(ValType::Ref(r)) if is_func(r.heap) => {
+                let id = self.id_of_func(value);
+                self.wide(id)
+            }
+            _ => self.wide(value),
+        }
+    }
+
+    // Casts.
+
+    fn ref_test(&mut self, hty: wasmparser::HeapType, nullable: bool, from: RefType) {
+        let to = RefType { nullable, heap: self.env.info.types.convert_heap(hty) };
+        let value = self.pop();
+        let yes = self.b.create_block();
+        let no = self.b.create_block();
+        let done = self.b.create_block();
+        let result = self.b.append_block_param(done, I32);
+        self.test_ref(value, from, to, yes, no);
+        for (block, answer) in [(yes, 1), (no, 0)] {
+            self.b.seal_block(block);
+            self.b.switch_to_block(block);
+            let answer = self.b.ins().iconst(I32, answer);
+            self.b.ins().jump(done, &[BlockArg::Value(answer)]);
+        }
+        self.b.seal_block(done);
+        self.b.switch_to_block(done);
+        self.push(result);
+    }
+
+    fn ref_cast(&mut self, hty: wasmparser::HeapType, nullable: bool, from: RefType) {
+        let to = RefType { nullable, heap: self.env.info.types.convert_heap(hty) };
+        let value = *self.stack.last().expect("validated: an operand");
+        let yes = self.b.create_block();
+        let no = self.b.create_block();
+        self.b.set_cold_block(no);
+        self.test_ref(value, from, to, yes, no);
+        self.b.seal_block(yes);
+        self.b.seal_block(no);
+        self.b.switch_to_block(no);
+        self.b.ins().trap(trap_codes::CAST_FAILURE);
+        self.b.switch_to_block(yes);
+    }
+
+    /// Branches to `yes` if `value`, statically a `from`, is a `to`, else to `no`. Inline, without locks, at a cost that does not
+    /// depend on the depth of the types.
+    pub(super) fn test_ref(&mut self, value: Value, from: RefType, to: RefType, yes: Block, no: Block) {
+        if from.nullable {
+            let some = self.b.create_block();
+            let null = if to.nullable { yes } else { no };
+            self.b.ins().brif(value, some, &[], null, &[]);
+            self.b.seal_block(some);
+            self.b.switch_to_block(some);
+        }
+        let registry = self.env.compiler.registry.clone();
+        if registry.heap_matches(from.heap, to.heap) {
+            self.b.ins().jump(yes, &[]);
+            return;
+        }
+        let may_be_i31 = static_ref(from).i31;
+        match to.heap {
+            HeapType::None | HeapType::NoFunc | HeapType::NoExtern | HeapType::NoExn => {
+                self.b.ins().jump(no, &[]);
+            }
+            HeapType::Any | HeapType::Extern | HeapType::Exn | HeapType::Func => {
+                self.b.ins().jump(yes, &[]);
+            }
+            HeapType::I31 => {
+                let bit = self.b.ins().band_imm_u(value, 1);
+                self.b.ins().brif(bit, yes, &[], no, &[]);
+            }
+            HeapType::Eq => {
+                self.split_i31(value, may_be_i31, yes);
+                self.test_kind(value, GcKind::EQ, yes, no);
+            }
+            HeapType::Struct => {
+                self.split_i31(value, may_be_i31, no);
+                self.test_kind(value, GcKind::STRUCT, yes, no);
+            }
+            HeapType::Array => {
+                self.split_i31(value, may_be_i31, no);
+                self.test_kind(value, GcKind::ARRAY, yes, no);
+            }
+            HeapType::ConcreteFunc(expected) => {
+                let flags = Region::Context.flags(self.b.func);
+                let actual = self.b.ins().load(I32, flags, value, VMFuncRef::TYPE_INDEX);
+                let matches = self.type_test(actual, expected);
+                self.b.ins().brif(matches, yes, &[], no, &[]);
+            }
+            HeapType::ConcreteStruct(expected) | HeapType::ConcreteArray(expected) => {
+                self.split_i31(value, may_be_i31, no);
+                let actual = self.gc(|_, e| {
+                    let flags = Region::Header.flags(e.b.func);
+                    let address = e.address(value);
+                    e.b.ins().load(I32, flags, address, VMGcHeader::TYPE_OFFSET as i32)
+                });
+                let matches = self.type_test(actual, expected);
+                self.b.ins().brif(matches, yes, &[], no, &[]);
+            }
+        }
+    }
+
+    /// Goes to `target` if the value is an `i31`.
+    fn split_i31(&mut self, value: Value, may_be: bool, target: Block) {
+        if may_be {
+            let bit = self.b.ins().band_imm_u(value, 1);
+            self.branch_if(bit, target, &[]);
+        }
+    }
+
+    fn test_kind(&mut self, value: Value, kind: GcKind, yes: Block, no: Block) {
+        let word = self.gc(|_, e| e.load_header_word(value, false));
+        let bits = kind.header_bits() as i64;
+        let masked = self.b.ins().band_imm_u(word, bits);
+        let is = self.b.ins().icmp_imm_u(IntCC::Equal, masked, bits);
+        self.b.ins().brif(is, yes, &[], no, &[]);
+    }
+}
+
+fn object_type(heap: HeapType) -> ValType {
+    ValType::Ref(RefType { nullable: false, heap })
+}
+
+/// An access without barrier.
+fn scalar_site(slot: Slot, null_check: bool) -> AccessSite {
+    AccessSite { slot, old: StaticRef::NULL, new: StaticRef::NULL, freshness: Freshness::Unknown, null_check }
+}

@@ -1,0 +1,305 @@
+//! WebAssembly in, machine code out.
+//!
+//! Each function body is validated and translated to CLIF in one pass (`translate`, with the instructions by theme in
+//! `numeric`, `memory`, `gc`, `calls`), then compiled by Cranelift; functions are independent and run in parallel. What a
+//! collector emits goes through [`gc_api::Emitter`], which `env` backs. `trampoline` makes the code at the borders.
+
+mod calls;
+mod env;
+mod gc;
+mod memory;
+mod numeric;
+mod trampoline;
+mod translate;
+
+use crate::info::{CompiledCode, Handler, ModuleInfo, Reloc, RelocTarget, StackMap};
+use crate::types::{HeapType, RefType, TypeRegistry, ValType};
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{self, ExternalName, types as ct};
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::{Context, FinalizedMachExceptionHandler, FinalizedRelocTarget};
+use cranelift_frontend::FunctionBuilderContext;
+use gc_api::GcRuntime;
+use rayon::prelude::*;
+use std::sync::Arc;
+use wasmparser::{BinaryReaderError, FuncToValidate, FuncValidatorAllocations, FunctionBody, ValidatorResources};
+
+/// How hard Cranelift tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OptLevel {
+    /// Fastest compilation.
+    None,
+    /// Fastest code.
+    #[default]
+    Speed,
+}
+
+/// What can be chosen about compiled code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileOptions {
+    /// How hard to optimise.
+    pub opt_level: OptLevel,
+    /// Count objects that are allocated inline.
+    pub count_objects: bool,
+    /// Find null accesses to objects by page fault rather than by a test.
+    pub null_faults: bool,
+    /// Compile functions in parallel.
+    pub parallel: bool,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        CompileOptions { opt_level: OptLevel::Speed, count_objects: false, null_faults: true, parallel: true }
+    }
+}
+
+/// Why a function could not be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The body is not valid, or uses what is not supported.
+    #[error("{0}")]
+    Invalid(#[from] BinaryReaderError),
+    /// Cranelift refused.
+    #[error("function {function} could not be compiled: {message}")]
+    Codegen {
+        /// Its name or index.
+        function: String,
+        /// Cranelift's words.
+        message: String,
+    },
+    /// The host has no such instruction set, or a setting is wrong.
+    #[error("no code can be generated for this machine: {0}")]
+    Target(String),
+}
+
+/// Compiles for one engine: one instruction set, one collector.
+pub struct Compiler {
+    pub(crate) isa: OwnedTargetIsa,
+    pub(crate) registry: Arc<TypeRegistry>,
+    pub(crate) gc: Arc<dyn GcRuntime>,
+    pub(crate) options: CompileOptions,
+}
+
+/// A function in text, for `gleaner compile`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emit {
+    /// Cranelift's intermediate form, before optimisation.
+    Clif,
+    /// Machine code.
+    Asm,
+}
+
+impl Compiler {
+    /// A compiler for the machine it runs on.
+    ///
+    /// # Errors
+    /// When Cranelift does not know this machine.
+    pub fn new(
+        options: CompileOptions,
+        registry: Arc<TypeRegistry>,
+        gc: Arc<dyn GcRuntime>,
+    ) -> Result<Compiler, CompileError> {
+        let target = |e: &dyn std::fmt::Display| CompileError::Target(e.to_string());
+        let mut flags = settings::builder();
+        for (name, value) in [
+            ("opt_level", if options.opt_level == OptLevel::None { "none" } else { "speed" }),
+            // Stacks are walked by frame pointers.
+            ("preserve_frame_pointers", "true"),
+            // The prologue's own check finds overflow before any page does.
+            ("enable_probestack", "false"),
+            ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+            ("unwind_info", "false"),
+            // Library functions are called by absolute address.
+            ("is_pic", "false"),
+        ] {
+            flags.set(name, value).map_err(|e| target(&e))?;
+        }
+        let isa = cranelift_native::builder()
+            .map_err(|e| target(&e))?
+            .finish(settings::Flags::new(flags))
+            .map_err(|e| target(&e))?;
+        Ok(Compiler { isa, registry, gc, options })
+    }
+
+    /// Compiles every function of a module, in the order of their indices.
+    ///
+    /// # Errors
+    /// That of the first function that fails.
+    pub fn compile_module(
+        &self,
+        info: &ModuleInfo,
+        bytes: &[u8],
+        funcs: Vec<FuncToValidate<ValidatorResources>>,
+    ) -> Result<Vec<CompiledCode>, CompileError> {
+        let one = |state: &mut Scratch, (i, func): (usize, FuncToValidate<ValidatorResources>)| {
+            self.translate(state, info, bytes, i, func)?;
+            self.finish(&mut state.context, || describe(info, i))
+        };
+        if self.options.parallel {
+            funcs.into_par_iter().enumerate().map_init(Scratch::default, one).collect()
+        } else {
+            let mut state = Scratch::default();
+            funcs.into_iter().enumerate().map(|item| one(&mut state, item)).collect()
+        }
+    }
+
+    /// One function as text.
+    ///
+    /// # Errors
+    /// As [`compile_module`](Self::compile_module).
+    pub fn emit_text(
+        &self,
+        info: &ModuleInfo,
+        bytes: &[u8],
+        defined: usize,
+        func: FuncToValidate<ValidatorResources>,
+        emit: Emit,
+    ) -> Result<String, CompileError> {
+        let mut state = Scratch::default();
+        self.translate(&mut state, info, bytes, defined, func)?;
+        match emit {
+            Emit::Clif => Ok(state.context.func.display().to_string()),
+            Emit::Asm => {
+                state.context.set_disasm(true);
+                let compiled = state.context.compile(&*self.isa, &mut ControlPlane::default()).map_err(|e| {
+                    CompileError::Codegen { function: describe(info, defined), message: format!("{:?}", e.inner) }
+                })?;
+                Ok(compiled.vcode.clone().unwrap_or_default())
+            }
+        }
+    }
+
+    fn translate(
+        &self,
+        state: &mut Scratch,
+        info: &ModuleInfo,
+        bytes: &[u8],
+        defined: usize,
+        func: FuncToValidate<ValidatorResources>,
+    ) -> Result<(), CompileError> {
+        state.context.clear();
+        let range = info.bodies[defined].clone();
+        let mut validator = func.into_validator(std::mem::take(&mut state.validator));
+        let mut reader = wasmparser::BinaryReader::new(&bytes[range.clone()], range.start as u64);
+        reader.set_features(*validator.features());
+        let body = FunctionBody::new(reader);
+        translate::translate(self, info, defined, &body, &mut validator, &mut state.builder, &mut state.context)?;
+        state.validator = validator.into_allocations();
+        Ok(())
+    }
+
+    /// Compiles what stands in `context` and takes out what the runtime needs.
+    fn finish(&self, context: &mut Context, name: impl Fn() -> String) -> Result<CompiledCode, CompileError> {
+        context
+            .compile(&*self.isa, &mut ControlPlane::default())
+            .map_err(|e| CompileError::Codegen { function: name(), message: format!("{:?}", e.inner) })?;
+        let compiled = context.compiled_code().expect("just compiled");
+        let buffer = &compiled.buffer;
+        let mut relocs = Vec::new();
+        for reloc in buffer.relocs() {
+            let target = match &reloc.target {
+                FinalizedRelocTarget::ExternalName(ExternalName::User(name)) => {
+                    RelocTarget::Function(context.func.params.user_named_funcs()[*name].index)
+                }
+                FinalizedRelocTarget::ExternalName(ExternalName::LibCall(call)) => RelocTarget::LibCall(*call),
+                other => {
+                    let message = format!("a relocation to {other:?}");
+                    return Err(CompileError::Codegen { function: name(), message });
+                }
+            };
+            relocs.push(Reloc { at: reloc.offset, kind: reloc.kind, target, addend: reloc.addend });
+        }
+        let mut handlers = Vec::new();
+        for site in buffer.call_sites() {
+            for handler in site.exception_handlers {
+                if let FinalizedMachExceptionHandler::Default(target) = handler {
+                    let frame_size = site.frame_offset.expect("call sites have a frame size");
+                    handlers.push(Handler { ret: site.ret_addr, target: *target, frame_size });
+                }
+            }
+        }
+        let stack_maps = buffer
+            .user_stack_maps()
+            .iter()
+            .map(|(ret, frame_size, map)| StackMap {
+                ret: *ret,
+                frame_size: *frame_size,
+                slots: map.entries().map(|(_, offset)| offset).collect(),
+            })
+            .collect();
+        let positions = buffer
+            .get_srclocs_sorted()
+            .iter()
+            .filter(|s| !s.loc.is_default())
+            .map(|s| (s.start, s.loc.bits()))
+            .collect();
+        Ok(CompiledCode {
+            code: buffer.data().to_vec(),
+            align: buffer.alignment.max(16),
+            relocs,
+            traps: buffer.traps().iter().map(|t| (t.offset, t.code)).collect(),
+            stack_maps,
+            handlers,
+            positions,
+        })
+    }
+
+    /// The signature of code with the WebAssembly convention.
+    pub(crate) fn wasm_signature(&self, ty: &crate::types::FuncType) -> ir::Signature {
+        let mut signature = ir::Signature::new(CallConv::Tail);
+        let vmctx = ir::AbiParam::special(ct::I64, ir::ArgumentPurpose::VMContext);
+        signature.params.extend([vmctx, ir::AbiParam::new(ct::I64)]);
+        signature.params.extend(ty.params.iter().map(|t| ir::AbiParam::new(clif_type(t))));
+        signature.returns.extend(ty.results.iter().map(|t| ir::AbiParam::new(clif_type(t))));
+        signature
+    }
+}
+
+/// What one thread reuses from function to function.
+struct Scratch {
+    context: Context,
+    builder: FunctionBuilderContext,
+    validator: FuncValidatorAllocations,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch { context: Context::new(), builder: FunctionBuilderContext::new(), validator: Default::default() }
+    }
+}
+
+fn describe(info: &ModuleInfo, defined: usize) -> String {
+    let index = info.imported_funcs + defined as u32;
+    match info.func_name(index) {
+        Some(name) => format!("{index} (${name})"),
+        None => index.to_string(),
+    }
+}
+
+/// How a value stands in compiled code.
+pub(crate) fn clif_type(ty: &ValType) -> ir::Type {
+    match ty {
+        ValType::I32 => ct::I32,
+        ValType::I64 => ct::I64,
+        ValType::F32 => ct::F32,
+        ValType::F64 => ct::F64,
+        ValType::V128 => ct::I8X16,
+        ValType::Ref(r) if is_func(r.heap) => ct::I64,
+        ValType::Ref(_) => ct::I32,
+    }
+}
+
+/// Whether a reference of this heap type is the address of a function reference and not an index into the heap.
+pub(crate) fn is_func(heap: HeapType) -> bool {
+    matches!(heap, HeapType::Func | HeapType::NoFunc | HeapType::ConcreteFunc(_))
+}
+
+/// Whether stack maps must know values of this type.
+pub(crate) fn is_gc(ty: &ValType) -> bool {
+    matches!(ty, ValType::Ref(r) if may_be_object(*r))
+}
+
+fn may_be_object(r: RefType) -> bool {
+    !is_func(r.heap) && !matches!(r.heap, HeapType::I31 | HeapType::None | HeapType::NoExtern | HeapType::NoExn)
+}

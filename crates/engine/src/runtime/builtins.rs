@@ -1,0 +1,426 @@
+//! What compiled code calls out to.
+//!
+//! Each builtin is a Rust function behind an `extern "C"` shim, which finds the store, lets no panic through, and turns a failure into
+//! `u64::MAX` with the reason noted in the store. The trampoline then calls [`unwind_pending`], which never returns: it goes on in
+//! the nearest handler of an exception, or where compiled code was entered.
+
+use super::arch;
+use super::instance::{self, Segment, range};
+use super::objects::{Novelty, span};
+use super::store::{Pending, StoreOpaque};
+use super::unwind::{self, Target};
+use crate::api::{Error, Trap};
+use crate::types::TypeIndex;
+use crate::vm::{Builtin, VMContext, for_each_builtin};
+use gc_api::{BulkSource, BulkWrite, CellKind, GcKind, NewObject, RefRange, SlowOp, VMGcRef};
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Why a builtin did not return.
+enum Raised {
+    /// The program traps.
+    Trap(Trap),
+    /// The store knows already.
+    Noted,
+}
+
+impl From<Trap> for Raised {
+    fn from(trap: Trap) -> Raised {
+        Raised::Trap(trap)
+    }
+}
+
+type Outcome = Result<u64, Raised>;
+
+/// -1 as an `i32`: what a failed growth returns.
+const MINUS_ONE: u64 = u32::MAX as u64;
+
+macro_rules! shims {
+    ($($(#[$doc:meta])* $name:ident = $function:ident($($arg:ident),*);)*) => {
+        mod shims {
+            use super::*;
+            $(pub unsafe extern "C" fn $function(vmctx: *mut VMContext, $($arg: u64),*) -> u64 {
+                // SAFETY: the trampoline passes on the context of the compiled code that called.
+                unsafe { run(vmctx, |store, instance| super::$function(store, instance, $($arg),*)) }
+            })*
+        }
+
+        /// The address of the function behind a builtin, for its trampoline.
+        pub fn address(builtin: Builtin) -> *const c_void {
+            match builtin {
+                $(Builtin::$name => shims::$function as *const c_void,)*
+            }
+        }
+    };
+}
+for_each_builtin!(shims);
+
+/// The address of [`unwind_pending`].
+pub fn raise_address() -> *const c_void {
+    unwind_pending as *const c_void
+}
+
+/// Runs a builtin.
+///
+/// # Safety
+/// `vmctx` is the context of an instance whose store is in no other use.
+unsafe fn run(vmctx: *mut VMContext, builtin: impl FnOnce(&mut StoreOpaque, u32) -> Outcome) -> u64 {
+    // SAFETY: whoever entered compiled code put the store's address there, gave up its own reference to it until compiled code
+    // returns, and compiled code waits for us.
+    let (store, instance) = unsafe { (&mut *store_of(vmctx), (*vmctx).instance) };
+    let pending = match catch_unwind(AssertUnwindSafe(|| builtin(store, instance))) {
+        Ok(Ok(result)) => return result,
+        Ok(Err(Raised::Trap(trap))) => Pending::Error(Error::from(trap)),
+        Ok(Err(Raised::Noted)) => return u64::MAX,
+        Err(payload) => Pending::from_panic(payload),
+    };
+    store.set_pending(pending);
+    u64::MAX
+}
+
+/// The store of a context.
+///
+/// # Safety
+/// The context is an instance's or a host function's, and compiled code has been entered.
+pub unsafe fn store_of(vmctx: *mut VMContext) -> *mut StoreOpaque {
+    // SAFETY: the caller's promise.
+    unsafe { (*(*vmctx).store).store.cast() }
+}
+
+/// Goes on where what is pending leads: in the nearest handler of an exception, or where compiled code was entered, which then
+/// returns false.
+///
+/// # Safety
+/// Called by a trampoline after a failure was noted in the store; no frame between here and the compiled code that it left owns
+/// anything.
+unsafe extern "C" fn unwind_pending(vmctx: *mut VMContext) -> u64 {
+    // SAFETY: the caller's promise. Everything that has a destructor is gone when `target` returns.
+    unsafe {
+        let (Target { pc, sp, fp }, payload) = target(vmctx);
+        arch::resume(pc, sp, fp, payload, 0)
+    }
+}
+
+/// # Safety
+/// As for [`unwind_pending`].
+unsafe fn target(vmctx: *mut VMContext) -> (Target, usize) {
+    // SAFETY: as in `run`.
+    let store = unsafe { &mut *store_of(vmctx) };
+    let vm = store.vm();
+    if store.exception_pending() {
+        match catch_unwind(AssertUnwindSafe(|| handler(store))) {
+            Ok(Some(target)) => return target,
+            Ok(None) => {}
+            Err(payload) => store.set_pending(Pending::from_panic(payload)),
+        }
+    }
+    // SAFETY: the record lives as long as the store; the entry trampoline has filled it in.
+    unsafe { (Target { pc: (*vm).entry_handler, sp: (*vm).entry_sp, fp: (*vm).entry_fp }, 0) }
+}
+
+/// The handler of the pending exception, which goes along.
+fn handler(store: &mut StoreOpaque) -> Option<(Target, usize)> {
+    // SAFETY: the bounds that the trampolines around the current activation recorded; its frames are all still there.
+    let target = unsafe { unwind::find_handler(&store.code, store.raised_at()) }?;
+    let exception = store.take_exception()?;
+    let payload = store.heap_mut().expose(exception) as usize;
+    Some((target, payload))
+}
+
+// ---- Memories ----
+
+fn memory_id(store: &StoreOpaque, instance: u32, memory: u64) -> usize {
+    store.instances[instance as usize].memories[memory as usize] as usize
+}
+
+fn memory_grow(store: &mut StoreOpaque, instance: u32, memory: u64, delta: u64) -> Outcome {
+    let id = memory_id(store, instance, memory);
+    Ok(store.memories[id].grow(delta).unwrap_or(MINUS_ONE))
+}
+
+fn memory_copy(
+    store: &mut StoreOpaque,
+    instance: u32,
+    to_memory: u64,
+    from_memory: u64,
+    to: u64,
+    from: u64,
+    bytes: u64,
+) -> Outcome {
+    let (to_id, from_id) = (memory_id(store, instance, to_memory), memory_id(store, instance, from_memory));
+    let (to_memory, from_memory) = (&store.memories[to_id], &store.memories[from_id]);
+    let to = range(to, bytes, to_memory.len()).ok_or(Trap::MemoryOutOfBounds)?;
+    let from = range(from, bytes, from_memory.len()).ok_or(Trap::MemoryOutOfBounds)?;
+    // SAFETY: both ranges are inside their memories, as just checked; they may overlap.
+    unsafe {
+        std::ptr::copy(from_memory.base().add(from.start), to_memory.base().add(to.start), from.len());
+    }
+    Ok(0)
+}
+
+fn memory_fill(store: &mut StoreOpaque, instance: u32, memory: u64, to: u64, value: u64, bytes: u64) -> Outcome {
+    let id = memory_id(store, instance, memory);
+    let memory = &mut store.memories[id];
+    let to = range(to, bytes, memory.len()).ok_or(Trap::MemoryOutOfBounds)?;
+    memory.bytes_mut()[to].fill(value as u8);
+    Ok(0)
+}
+
+fn memory_init(
+    store: &mut StoreOpaque,
+    instance: u32,
+    memory: u64,
+    segment: u64,
+    to: u64,
+    from: u64,
+    bytes: u64,
+) -> Outcome {
+    instance::memory_init(store, instance, memory as u32, segment as u32, to, from, bytes)?;
+    Ok(0)
+}
+
+fn data_drop(store: &mut StoreOpaque, instance: u32, segment: u64) -> Outcome {
+    store.instances[instance as usize].dropped_data[segment as usize] = true;
+    Ok(0)
+}
+
+// ---- Tables ----
+
+fn table_id(store: &StoreOpaque, instance: u32, table: u64) -> u32 {
+    store.instances[instance as usize].tables[table as usize]
+}
+
+fn table_grow(store: &mut StoreOpaque, instance: u32, table: u64, delta: u64, init: u64) -> Outcome {
+    let id = table_id(store, instance, table);
+    Ok(instance::table_grow(store, id, delta, init).unwrap_or(MINUS_ONE))
+}
+
+fn table_copy(
+    store: &mut StoreOpaque,
+    instance: u32,
+    to_table: u64,
+    from_table: u64,
+    to: u64,
+    from: u64,
+    count: u64,
+) -> Outcome {
+    let (to_id, from_id) = (table_id(store, instance, to_table), table_id(store, instance, from_table));
+    instance::table_copy(store, to_id, from_id, to, from, count)?;
+    Ok(0)
+}
+
+fn table_fill(store: &mut StoreOpaque, instance: u32, table: u64, to: u64, value: u64, count: u64) -> Outcome {
+    let id = table_id(store, instance, table);
+    instance::table_fill(store, id, to, value, count)?;
+    Ok(0)
+}
+
+fn table_init(
+    store: &mut StoreOpaque,
+    instance: u32,
+    table: u64,
+    segment: u64,
+    to: u64,
+    from: u64,
+    count: u64,
+) -> Outcome {
+    instance::table_init(store, instance, table as u32, segment as u32, to, from, count)?;
+    Ok(0)
+}
+
+fn elem_drop(store: &mut StoreOpaque, instance: u32, segment: u64) -> Outcome {
+    instance::drop_segment(store, instance, segment as u32);
+    Ok(0)
+}
+
+// ---- Objects ----
+
+fn gc_alloc(store: &mut StoreOpaque, _: u32, kind_bits: u64, ty: u64, size: u64, length: u64) -> Outcome {
+    let object = NewObject {
+        kind: GcKind::of_header(kind_bits as u32),
+        ty: ty as TypeIndex,
+        size,
+        length: (length != u64::MAX).then_some(length as u32),
+        host: None,
+    };
+    Ok(store.allocate(object)?.raw() as u64)
+}
+
+fn gc_slow_path(store: &mut StoreOpaque, _: u32, op: u64, a: u64, b: u64, c: u64, d: u64) -> Outcome {
+    let result = store.heap_mut().slow_path(SlowOp(op as u32), [a, b, c, d]);
+    store.drop_dead_hosts();
+    store.collect_if_wanted();
+    Ok(result)
+}
+
+/// An array that an instruction operates on.
+fn array(raw: u64) -> Result<VMGcRef, Trap> {
+    VMGcRef::from_raw(raw as u32).ok_or(Trap::NullReference)
+}
+
+/// Elements `start..start + count`, if the array has them.
+fn elements(store: &StoreOpaque, array: &VMGcRef, start: u64, count: u64) -> Result<(u32, u32), Trap> {
+    let length = store.memory().array_length(array) as usize;
+    range(start, count, length).ok_or(Trap::ArrayOutOfBounds)?;
+    Ok((start as u32, count as u32))
+}
+
+/// `count` elements of type `ty` from byte `from` of a data segment.
+fn data_range(
+    store: &StoreOpaque,
+    instance: u32,
+    ty: u64,
+    segment: u64,
+    from: u64,
+    count: u64,
+) -> Result<std::ops::Range<usize>, Trap> {
+    let data = store.instances[instance as usize].data(segment as u32);
+    let bytes = count << store.registry().array_layout(ty as TypeIndex).element_log2;
+    let part = range(from, bytes, data.len()).ok_or(Trap::MemoryOutOfBounds)?;
+    Ok(data.start + part.start..data.start + part.end)
+}
+
+fn array_new_data(store: &mut StoreOpaque, instance: u32, ty: u64, segment: u64, from: u64, count: u64) -> Outcome {
+    let bytes = data_range(store, instance, ty, segment, from, count)?;
+    let array = store.alloc_array(ty as TypeIndex, count as u32)?;
+    let (offset, _) = span(store.registry().array_layout(ty as TypeIndex), 0, count as u32);
+    store.memory().write_bytes(array.raw(), offset, &store.instances[instance as usize].module.bytes[bytes]);
+    Ok(array.raw() as u64)
+}
+
+fn array_init_data(
+    store: &mut StoreOpaque,
+    instance: u32,
+    ty: u64,
+    to_array: u64,
+    to: u64,
+    segment: u64,
+    from: u64,
+    count: u64,
+) -> Outcome {
+    let array = array(to_array)?;
+    let (to, count) = elements(store, &array, to, count)?;
+    let bytes = data_range(store, instance, ty, segment, from, count as u64)?;
+    let (offset, _) = span(store.registry().array_layout(ty as TypeIndex), to, count);
+    store.memory().write_bytes(array.raw(), offset, &store.instances[instance as usize].module.bytes[bytes]);
+    Ok(0)
+}
+
+fn array_new_elem(store: &mut StoreOpaque, instance: u32, ty: u64, segment: u64, from: u64, count: u64) -> Outcome {
+    let len = store.instances[instance as usize].segments[segment as usize].len();
+    range(from, count, len).ok_or(Trap::TableOutOfBounds)?;
+    let array = store.alloc_array(ty as TypeIndex, count as u32)?;
+    copy_segment(store, instance, ty, &array, 0, segment, from, count as u32, Novelty::New);
+    Ok(array.raw() as u64)
+}
+
+fn array_init_elem(
+    store: &mut StoreOpaque,
+    instance: u32,
+    ty: u64,
+    to_array: u64,
+    to: u64,
+    segment: u64,
+    from: u64,
+    count: u64,
+) -> Outcome {
+    let array = array(to_array)?;
+    let (to, count) = elements(store, &array, to, count)?;
+    let len = store.instances[instance as usize].segments[segment as usize].len();
+    range(from, count as u64, len).ok_or(Trap::TableOutOfBounds)?;
+    copy_segment(store, instance, ty, &array, to, segment, from, count, Novelty::Old);
+    Ok(0)
+}
+
+/// Copies elements of a segment into an array. Bounds have been checked.
+#[expect(clippy::too_many_arguments, reason = "those of the instruction")]
+fn copy_segment(
+    store: &mut StoreOpaque,
+    instance: u32,
+    ty: u64,
+    array: &VMGcRef,
+    to: u32,
+    segment: u64,
+    from: u64,
+    count: u32,
+    new: Novelty,
+) {
+    if count == 0 {
+        return;
+    }
+    let (offset, _) = span(store.registry().array_layout(ty as TypeIndex), to, count);
+    let from = from as usize..from as usize + count as usize;
+    if let Segment::Funcs(funcs) = &store.instances[instance as usize].segments[segment as usize] {
+        for (i, func) in funcs[from].iter().enumerate() {
+            store.memory().store_u32(array.raw(), offset + i as u32 * 4, store.func_id(*func));
+        }
+        return;
+    }
+    let (heap, parts) = store.parts();
+    match &parts.instances[instance as usize].segments[segment as usize] {
+        Segment::Funcs(_) => unreachable!("handled above"),
+        Segment::Refs(cells) => {
+            heap.write_refs(BulkWrite {
+                to: RefRange::Array { array, start: to, length: count },
+                from: BulkSource::Copy(RefRange::Cells { kind: CellKind::Segment, cells: &cells[from] }),
+                initializing: new == Novelty::New,
+            });
+            store.drop_dead_hosts();
+        }
+    }
+}
+
+fn array_copy(
+    store: &mut StoreOpaque,
+    _: u32,
+    ty: u64,
+    to_array: u64,
+    to: u64,
+    from_array: u64,
+    from: u64,
+    count: u64,
+) -> Outcome {
+    let (to_array, from_array) = (array(to_array)?, array(from_array)?);
+    let (to, count) = elements(store, &to_array, to, count)?;
+    let (from, _) = elements(store, &from_array, from, count as u64)?;
+    let layout = store.registry().array_layout(ty as TypeIndex);
+    if layout.refs && store.engine().gc().compiler().needs().bulk_write {
+        store.heap_mut().write_refs(BulkWrite {
+            to: RefRange::Array { array: &to_array, start: to, length: count },
+            from: BulkSource::Copy(RefRange::Array { array: &from_array, start: from, length: count }),
+            initializing: false,
+        });
+        store.drop_dead_hosts();
+    } else if count > 0 {
+        let (to, bytes) = span(layout, to, count);
+        let (from, _) = span(layout, from, count);
+        store.memory().copy_bytes((to_array.raw(), to), (from_array.raw(), from), bytes);
+    }
+    Ok(0)
+}
+
+fn array_new_fill(store: &mut StoreOpaque, _: u32, ty: u64, new_array: u64, value: u64, count: u64) -> Outcome {
+    let array = array(new_array)?;
+    store.fill_array(&array, ty as TypeIndex, 0, count as u32, value, Novelty::New);
+    Ok(0)
+}
+
+fn array_fill(store: &mut StoreOpaque, _: u32, ty: u64, to_array: u64, to: u64, value: u64, count: u64) -> Outcome {
+    let array = array(to_array)?;
+    let (to, count) = elements(store, &array, to, count)?;
+    store.fill_array(&array, ty as TypeIndex, to, count, value, Novelty::Old);
+    Ok(0)
+}
+
+// ---- Exceptions ----
+
+fn throw_ref(store: &mut StoreOpaque, _: u32, exception: u64) -> Outcome {
+    let exception = VMGcRef::from_raw(exception as u32).ok_or(Trap::NullReference)?;
+    store.set_exception(&exception);
+    Err(Raised::Noted)
+}
+
+/// Something is pending: the trampoline goes on to [`unwind_pending`].
+fn raise(_: &mut StoreOpaque, _: u32) -> Outcome {
+    Err(Raised::Noted)
+}

@@ -1,0 +1,725 @@
+//! A store: everything that instances, functions and objects need while programs run.
+//!
+//! `StoreOpaque` is the part that does not depend on the embedder's data. It stays at one address, which
+//! [`VMStoreContext::store`] holds whenever compiled code runs: builtins and host functions come back to it from there.
+//! The record itself is an allocation of its own, because compiled code writes to it while Rust code holds the store.
+
+use super::backtrace;
+use super::code::CodeMap;
+use super::handles::{HandleTable, SlotGuard};
+use super::hosts::{HostValue, HostValues};
+use super::instance::Instance;
+use super::memory::Memory;
+use super::roots::StoreRoots;
+use super::signals::{self, Activation, TrapInfo};
+use super::table::Table;
+use super::unwind::{Backtrace, Bounds};
+use crate::api::{Engine, Error, ErrorKind, ModuleInner, Pauses, Result, Trap};
+use crate::types::{GlobalType, TypeIndex, TypeRegistry};
+use crate::vm::{ArrayCall, VMCONTEXT_MAGIC, VMContext, VMFuncRef, VMHostContext, VMStoreContext, ValRaw};
+use gc_api::{
+    CellKind, Collection, CollectionKind, GcEvents, GcHeap, GcKind, HeapLimits, HeapMemory, INDEX_SPACE,
+    NeedsCollection, NewObject, Outcome, Phase, Reason, RefCell32, SizingDecision, VMGcRef, WriteSite,
+};
+use std::any::Any;
+use std::ffi::c_void;
+use std::panic::resume_unwind;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Decisions of a heap that did not help, after which an allocation fails whatever the heap says.
+const MAX_ATTEMPTS: u32 = 64;
+
+/// The part of a store that does not depend on the embedder's data.
+pub struct StoreOpaque {
+    // Dropped in this order: the heap before the values that its objects stand for.
+    heap: Box<dyn GcHeap>,
+    hosts: HostValues,
+    id: u64,
+    engine: Engine,
+    vm: NonNull<VMStoreContext>,
+    /// The heap's memory again, to be used while the heap is borrowed.
+    memory: HeapMemory,
+    /// The code of all instances.
+    pub code: CodeMap,
+    /// Instances, by [`VMContext::instance`].
+    pub instances: Vec<Instance>,
+    /// Function references by id; entry 0 is null.
+    funcs: Vec<*const VMFuncRef>,
+    host_funcs: Vec<HostFunction>,
+    /// Tables of instances and of the host.
+    pub tables: Vec<Table>,
+    /// Memories of instances and of the host.
+    pub memories: Vec<Memory>,
+    /// Globals of instances and of the host.
+    pub globals: Vec<Global>,
+    /// Tags by id.
+    pub tags: Vec<Tag>,
+    /// Records of the host's own tables, memories and globals, which no instance holds.
+    owned: Vec<Box<dyn Any + Send>>,
+    handles: HandleTable,
+    /// Activations of compiled code, one in the other.
+    depth: usize,
+    /// Modules whose code is in [`Self::code`], by its tag.
+    modules: Vec<Arc<ModuleInner>>,
+    /// Why compiled code is being unwound; if nothing stands here it is [`Self::exception`].
+    pending: Option<Pending>,
+    /// The exception on its way to a handler.
+    exception: RefCell32,
+    /// Where compiled code was left by the call that failed.
+    raised_at: Bounds,
+    /// The context by which the host calls.
+    caller: Box<VMContext>,
+    pauses: Pauses,
+}
+
+// SAFETY: the raw pointers are to allocations that the store owns and that no thread uses but the one that holds the store; the
+// closures, values and the heap behind it are `Send`.
+unsafe impl Send for StoreOpaque {}
+// SAFETY: through a shared reference nothing is written but atomics and what is behind locks.
+unsafe impl Sync for StoreOpaque {}
+
+/// What of a store can be read while its heap is in use.
+pub struct Parts<'a> {
+    /// As in [`StoreOpaque`].
+    pub instances: &'a [Instance],
+    /// As in [`StoreOpaque`].
+    pub tables: &'a [Table],
+}
+
+/// A function of the host's: its record, and the owner of its closure.
+struct HostFunction {
+    context: NonNull<VMHostContext>,
+    _closure: Arc<dyn Any + Send + Sync>,
+}
+
+/// A global: where it stands, and its type.
+#[derive(Clone, Copy)]
+pub struct Global {
+    /// Its storage, in an instance's context or in a box.
+    pub storage: NonNull<ValRaw>,
+    /// Its type.
+    pub ty: GlobalType,
+}
+
+impl Global {
+    /// The global as a slot for a reference into the heap.
+    pub fn cell(&self) -> &RefCell32 {
+        // SAFETY: storage is 16-byte aligned and lives as long as the store; for a global of such a type only its first four bytes
+        // are used, by Rust code as atomics.
+        unsafe { &*self.storage.as_ptr().cast::<RefCell32>() }
+    }
+}
+
+/// A tag: the function type whose parameters its exceptions carry, and the type of these exceptions.
+#[derive(Clone, Copy)]
+pub struct Tag {
+    /// A function type.
+    pub func: TypeIndex,
+    /// An exception's type.
+    pub exception: TypeIndex,
+}
+
+/// Why compiled code is being unwound, when it is not an exception.
+pub enum Pending {
+    /// An error.
+    Error(Error),
+    /// A panic, to be resumed on the host's side.
+    Panic(Box<dyn Any + Send>),
+}
+
+impl Pending {
+    /// What a panic stands for: a corrupt heap is an error, anything else goes on as a panic.
+    pub fn from_panic(payload: Box<dyn Any + Send>) -> Pending {
+        let message = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+        match message {
+            Some(message) if message.starts_with("corrupt heap") => {
+                Pending::Error(Error::new(ErrorKind::Corruption(message.to_string())))
+            }
+            _ => Pending::Panic(payload),
+        }
+    }
+}
+
+impl StoreOpaque {
+    /// An empty store.
+    ///
+    /// # Errors
+    /// When there is no address space or memory for a heap.
+    pub fn new(engine: &Engine) -> Result<StoreOpaque> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let config = engine.config();
+        let memory = HeapMemory::reserve(config.heap_limit)?;
+        let max_bytes = memory.limit_bytes();
+        let limits = HeapLimits {
+            max_bytes,
+            initial_bytes: config.initial_heap.min(max_bytes),
+            count_objects: config.count_objects,
+        };
+        let heap = engine.gc().new_heap(memory.clone(), engine.registry().shapes().clone(), &limits)?;
+        let displays = engine.registry().displays();
+        let builtins = engine.builtins();
+        let vm = NonNull::from(Box::leak(Box::new(VMStoreContext {
+            stack_limit: 0,
+            exit_fp: 0,
+            exit_pc: 0,
+            entry_fp: 0,
+            entry_sp: 0,
+            entry_handler: 0,
+            heap_base: memory.base(),
+            displays,
+            builtins,
+            funcs: ptr::null(),
+            funcs_len: 0,
+            store: ptr::null_mut(),
+        })));
+        let caller = Box::new(VMContext {
+            instance: u32::MAX,
+            magic: VMCONTEXT_MAGIC,
+            store: vm.as_ptr(),
+            heap_base: memory.base(),
+            displays,
+            builtins,
+        });
+        let mut store = StoreOpaque {
+            heap,
+            hosts: HostValues::default(),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            engine: engine.clone(),
+            vm,
+            memory,
+            code: CodeMap::default(),
+            instances: Vec::new(),
+            funcs: Vec::new(),
+            host_funcs: Vec::new(),
+            tables: Vec::new(),
+            memories: Vec::new(),
+            globals: Vec::new(),
+            tags: Vec::new(),
+            owned: Vec::new(),
+            handles: HandleTable::default(),
+            depth: 0,
+            modules: Vec::new(),
+            pending: None,
+            exception: RefCell32::null(),
+            raised_at: Bounds::default(),
+            caller,
+            pauses: Pauses::default(),
+        };
+        store.push_func(ptr::null());
+        Ok(store)
+    }
+
+    /// Tells this store from all others of the process.
+    #[inline]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The engine.
+    #[inline]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The engine's types.
+    #[inline]
+    pub fn registry(&self) -> &Arc<TypeRegistry> {
+        self.engine.registry()
+    }
+
+    /// The record that compiled code uses.
+    #[inline]
+    pub fn vm(&self) -> *mut VMStoreContext {
+        self.vm.as_ptr()
+    }
+
+    /// The heap's memory.
+    #[inline]
+    pub fn memory(&self) -> &HeapMemory {
+        &self.memory
+    }
+
+    /// The heap.
+    #[inline]
+    pub fn heap(&self) -> &dyn GcHeap {
+        &*self.heap
+    }
+
+    /// The heap, for what cannot free objects.
+    #[inline]
+    pub fn heap_mut(&mut self) -> &mut dyn GcHeap {
+        &mut *self.heap
+    }
+
+    /// The beginning of an instance's context.
+    pub fn vmcontext_header(&self, instance: u32) -> VMContext {
+        VMContext { instance, ..VMContext { magic: VMCONTEXT_MAGIC, ..*self.caller } }
+    }
+
+    /// The context by which the host calls.
+    pub fn caller(&mut self) -> *mut VMContext {
+        &mut *self.caller
+    }
+
+    /// The heap, and beside it what holds references.
+    pub fn parts(&mut self) -> (&mut dyn GcHeap, Parts<'_>) {
+        (&mut *self.heap, Parts { instances: &self.instances, tables: &self.tables })
+    }
+
+    /// How long collections have stopped the program.
+    pub fn pauses(&self) -> &Pauses {
+        &self.pauses
+    }
+
+    // ---- Functions ----
+
+    /// Gives a function reference its id.
+    pub fn push_func(&mut self, func: *const VMFuncRef) -> u32 {
+        let id = u32::try_from(self.funcs.len()).expect("four billion functions do not fit into memory");
+        self.funcs.push(func);
+        self.publish_funcs();
+        id
+    }
+
+    /// Takes back the function references from id `len` on.
+    pub fn truncate_funcs(&mut self, len: usize) {
+        self.funcs.truncate(len);
+        self.publish_funcs();
+    }
+
+    fn publish_funcs(&mut self) {
+        // SAFETY: `vm` lives as long as the store, and no Rust reference to it is ever made.
+        unsafe {
+            (*self.vm()).funcs = self.funcs.as_ptr();
+            (*self.vm()).funcs_len = self.funcs.len() as u64;
+        }
+    }
+
+    /// Number of function references, null included.
+    pub fn funcs_len(&self) -> usize {
+        self.funcs.len()
+    }
+
+    /// The function reference with this id; null for 0.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[inline]
+    pub fn func(&self, id: u32) -> *const VMFuncRef {
+        match self.funcs.get(id as usize) {
+            Some(func) => *func,
+            None => panic!("corrupt heap: function {id} does not exist"),
+        }
+    }
+
+    /// The id of a function reference of this store, 0 for null.
+    pub fn func_id(&self, func: *const VMFuncRef) -> u32 {
+        // SAFETY: function references are made by this store, which owns their records; null is excluded.
+        if func.is_null() { 0 } else { unsafe { (*func).id } }
+    }
+
+    /// Makes a function of the host's. `array_call` is called with a context whose `closure` is `closure`, which `owner` keeps alive.
+    pub fn push_host_func(
+        &mut self,
+        type_index: TypeIndex,
+        wasm_call: *const c_void,
+        array_call: *const c_void,
+        closure: *mut c_void,
+        owner: Arc<dyn Any + Send + Sync>,
+    ) -> u32 {
+        let header = self.vmcontext_header(u32::MAX);
+        let func_ref = VMFuncRef { wasm_call, vmctx: ptr::null_mut(), array_call, type_index, id: 0 };
+        let context = NonNull::from(Box::leak(Box::new(VMHostContext { header, array_call, closure, func_ref })));
+        // SAFETY: just made; only the store and compiled code know it. The pointer to the record is derived from that to the
+        // whole context.
+        let id = unsafe {
+            let func_ref = &raw mut (*context.as_ptr()).func_ref;
+            let id = self.push_func(func_ref);
+            (*func_ref).vmctx = context.as_ptr().cast();
+            (*func_ref).id = id;
+            id
+        };
+        self.host_funcs.push(HostFunction { context, _closure: owner });
+        id
+    }
+
+    /// Keeps a record of the host's own until the store is dropped; its address.
+    pub fn own<R: Send + 'static>(&mut self, record: R) -> NonNull<R> {
+        let mut record = Box::new(record);
+        let address = NonNull::from(&mut *record);
+        self.owned.push(record);
+        address
+    }
+
+    // ---- References ----
+
+    /// A second reference.
+    #[inline]
+    pub fn clone_ref(&mut self, r: &VMGcRef) -> VMGcRef {
+        self.heap.clone_ref(r)
+    }
+
+    /// Gives up a reference.
+    pub fn drop_ref(&mut self, r: VMGcRef) {
+        self.heap.drop_ref(r);
+        self.drop_dead_hosts();
+    }
+
+    /// Stores a reference over another.
+    pub fn write_ref(&mut self, site: WriteSite<'_>, new: Option<&VMGcRef>) {
+        self.heap.write_ref(site, new);
+        self.drop_dead_hosts();
+    }
+
+    /// Stores a reference into a slot of the store's own over what it holds. `slot` finds it.
+    pub fn write_cell(&mut self, kind: CellKind, cell: &RefCell32, new: Option<&VMGcRef>) {
+        self.write_ref(WriteSite::Cell { kind, cell }, new);
+    }
+
+    /// Drops the host values whose objects have been freed. Their destructors are anybody's code, and run when nothing of the
+    /// store is in use.
+    pub fn drop_dead_hosts(&mut self) {
+        let dead = self.heap.take_dead_hosts();
+        if !dead.is_empty() {
+            let values: Vec<HostValue> = dead.into_iter().map(|id| self.hosts.remove(id)).collect();
+            drop(values);
+        }
+    }
+
+    /// The host's values.
+    pub fn hosts(&self) -> &HostValues {
+        &self.hosts
+    }
+
+    /// The host's values, to be changed.
+    pub fn hosts_mut(&mut self) -> &mut HostValues {
+        &mut self.hosts
+    }
+
+    // ---- Handles ----
+
+    /// Roots a reference that is owned.
+    pub fn root(&mut self, r: VMGcRef) -> SlotGuard {
+        let index = self.root_slot(r);
+        self.handles.guard(self.id, index)
+    }
+
+    /// An owner for a slot in use.
+    pub fn guard(&self, slot: u32) -> SlotGuard {
+        self.handles.guard(self.id, slot)
+    }
+
+    /// Roots a reference that is owned, in a slot that [`Self::unroot`] must release.
+    pub fn root_slot(&mut self, r: VMGcRef) -> u32 {
+        self.release_handles();
+        let index = self.handles.take();
+        // The slot takes over the reference: no barrier.
+        self.handles.slot(index).set_raw(r.raw());
+        index
+    }
+
+    /// What a slot holds, borrowed from it.
+    ///
+    /// # Panics
+    /// When the slot is free.
+    pub fn rooted(&self, slot: u32) -> VMGcRef {
+        self.handles.slot(slot).peek().expect("a slot in use holds a reference")
+    }
+
+    /// Releases a slot and gives up what it holds.
+    pub fn unroot(&mut self, slot: u32) {
+        let cell = self.handles.slot(slot);
+        let held = cell.peek();
+        cell.set_raw(0);
+        self.handles.release(slot);
+        if let Some(held) = held {
+            self.drop_ref(held);
+        }
+    }
+
+    /// Gives up the references whose owners have been dropped.
+    #[inline]
+    pub fn release_handles(&mut self) {
+        // A host value that dies may own handles, hence the loop.
+        loop {
+            let released = self.handles.take_released();
+            if released.is_empty() {
+                return;
+            }
+            released.into_iter().for_each(|slot| self.unroot(slot));
+        }
+    }
+
+    /// References that the host holds.
+    pub fn handles_in_use(&self) -> usize {
+        self.handles.in_use()
+    }
+
+    // ---- Allocation and collection ----
+
+    /// Allocates an object whose contents the caller writes before the next safepoint.
+    ///
+    /// # Errors
+    /// A trap when the heap has no room and can get none.
+    pub fn allocate(&mut self, object: NewObject) -> Result<VMGcRef, Trap> {
+        if object.size > INDEX_SPACE {
+            return Err(Trap::AllocationTooLarge);
+        }
+        let mut attempts = 0;
+        loop {
+            let NeedsCollection { bytes } = match self.heap.allocate(object) {
+                Ok(object) => return Ok(object),
+                Err(needs) => needs,
+            };
+            let mut decision = self.heap.on_allocation_failure(bytes, attempts);
+            if attempts >= MAX_ATTEMPTS {
+                decision = SizingDecision::GiveUp;
+            }
+            attempts += 1;
+            let collection = Collection { reason: Reason::Allocation, kind: CollectionKind::Major, budget: None };
+            // A heap that cannot grow is asked again, and gives up in the end.
+            match decision {
+                SizingDecision::Collect => drop(self.collect(collection)),
+                SizingDecision::Grow(bytes) => drop(self.memory.grow(bytes)),
+                SizingDecision::CollectAndGrow(bytes) => {
+                    self.collect(collection);
+                    drop(self.memory.grow(bytes));
+                }
+                SizingDecision::GiveUp => {
+                    return Err(Trap::HeapExhausted { limit: self.memory.limit_bytes() });
+                }
+            }
+        }
+    }
+
+    /// Allocates the object behind a host value. The value is dropped when there is no room.
+    ///
+    /// # Errors
+    /// As [`Self::allocate`].
+    pub fn allocate_host(&mut self, value: HostValue) -> Result<VMGcRef, Trap> {
+        let exhausted = Trap::HeapExhausted { limit: self.memory.limit_bytes() };
+        let host = self.hosts.insert(value).ok_or(exhausted)?;
+        let object = NewObject {
+            kind: GcKind::EXTERN,
+            ty: gc_api::EXTERN_TYPE,
+            size: gc_api::EXTERN_SIZE as u64,
+            length: None,
+            host: Some(host),
+        };
+        self.allocate(object).inspect_err(|_| drop(self.hosts.remove(host)))
+    }
+
+    /// Collects, and drops the host values that died.
+    pub fn collect(&mut self, request: Collection) -> Outcome {
+        self.release_handles();
+        let mut watch = Watch { pauses: &mut self.pauses, phase: None, since: Instant::now() };
+        let start = watch.since;
+        let mut roots = StoreRoots {
+            code: &self.code,
+            vm: self.vm.as_ptr(),
+            instances: &self.instances,
+            globals: &self.globals,
+            tables: &self.tables,
+            handles: self.handles.slots(),
+            exception: &self.exception,
+        };
+        let outcome = self.heap.collect(request, &mut roots, &mut watch);
+        watch.end();
+        if outcome != Outcome::Refused {
+            self.pauses.record(start.elapsed());
+        }
+        self.drop_dead_hosts();
+        outcome
+    }
+
+    /// What the heap asks for after a slow path.
+    pub fn collect_if_wanted(&mut self) {
+        if let Some(kind) = self.heap.wants_collection() {
+            self.collect(Collection { reason: Reason::Collector, kind, budget: None });
+        }
+    }
+
+    // ---- Entering and unwinding ----
+
+    /// Calls a function: in an activation of its own, whose faults become traps. `values` holds the arguments, then the results.
+    ///
+    /// # Errors
+    /// What ended the call. A panic of the host's inside it is resumed.
+    ///
+    /// # Safety
+    /// `this` is what [`VMStoreContext::store`] of the store holds, and nothing else uses the store during the call. `callee` is a
+    /// function of this store, and `values` points to `capacity` values: as many as its type has parameters or results, whichever
+    /// are more, the arguments of the types of its parameters and as the heap exposed them.
+    pub unsafe fn call(
+        this: *mut StoreOpaque,
+        callee: *const VMFuncRef,
+        values: *mut ValRaw,
+        capacity: usize,
+    ) -> Result<()> {
+        let stack = 0u8;
+        // SAFETY: the caller's promise. No reference to the store is alive while compiled code runs.
+        let (activation, caller, outer_limit) = unsafe {
+            let store = &mut *this;
+            let outer_limit = (*store.vm()).stack_limit;
+            if store.depth == 0 {
+                let stack = &raw const stack as usize;
+                (*store.vm()).stack_limit = stack.saturating_sub(store.engine.config().max_wasm_stack);
+            }
+            store.depth += 1;
+            (Activation::new(store.vm(), &raw const (*this).code), store.caller(), outer_limit)
+        };
+        // SAFETY: a function reference has code with the array convention, and the rest is the caller's promise. The store's
+        // record and its code live as long as the store, which waits; an engine has installed the handlers.
+        let ok = unsafe {
+            let VMFuncRef { array_call, vmctx, wasm_call, .. } = *callee;
+            let array_call = std::mem::transmute::<*const c_void, ArrayCall>(array_call);
+            signals::with_activation(&activation, || array_call(vmctx, caller, values, capacity, wasm_call))
+        };
+        // SAFETY: compiled code has returned.
+        let store = unsafe { &mut *this };
+        store.depth -= 1;
+        // SAFETY: the record lives as long as the store.
+        unsafe { (*store.vm()).stack_limit = outer_limit };
+        if ok {
+            return Ok(());
+        }
+        if let Some(trap) = activation.trap.take() {
+            return Err(store.trapped(trap, &activation.backtrace()));
+        }
+        match store.take_pending() {
+            Pending::Error(error) => Err(error),
+            Pending::Panic(payload) => resume_unwind(payload),
+        }
+    }
+
+    /// The error for a fault in compiled code.
+    fn trapped(&self, trap: TrapInfo, frames: &Backtrace) -> Error {
+        let error = match Trap::from_code(trap.code) {
+            Some(trap) => Error::from(trap),
+            None => Error::new(ErrorKind::Corruption(
+                "corrupt heap: compiled code found in it what does not exist".to_string(),
+            )),
+        };
+        error.with_backtrace(|| backtrace::of_fault(self, frames))
+    }
+
+    /// The bounds of the current activation, as far as compiled code has been entered and left.
+    pub fn current_bounds(&self) -> Bounds {
+        // SAFETY: the record lives as long as the store, and compiled code is not running.
+        Bounds::of(unsafe { &*self.vm() })
+    }
+
+    /// Makes a module's code known, so that its frames can be walked.
+    pub fn load_module(&mut self, module: &Arc<ModuleInner>) {
+        let start = module.code.range().start;
+        if !module.code.is_empty() && self.code.lookup(start).is_none() {
+            self.code.insert(module.code.clone(), self.modules.len() as u32);
+            self.modules.push(module.clone());
+        }
+    }
+
+    /// The module with this tag in [`Self::code`].
+    pub fn module(&self, tag: u32) -> &ModuleInner {
+        &self.modules[tag as usize]
+    }
+
+    /// Notes why the call that left compiled code has failed.
+    pub fn set_pending(&mut self, pending: Pending) {
+        self.note_raised();
+        let pending = match pending {
+            Pending::Error(error) => match error.uncaught() {
+                // An exception that a function of the host's let through, or threw.
+                Some(exception) if exception.store() == self.id => {
+                    let thrown = self.rooted(exception.slot());
+                    return self.set_exception(&thrown);
+                }
+                _ => Pending::Error(error.with_backtrace(|| backtrace::capture(self))),
+            },
+            panic => panic,
+        };
+        self.pending = Some(pending);
+    }
+
+    /// Notes the exception that the call that left compiled code has thrown.
+    pub fn set_exception(&mut self, thrown: &VMGcRef) {
+        self.note_raised();
+        self.pending = None;
+        self.heap.write_ref(WriteSite::Cell { kind: CellKind::Exception, cell: &self.exception }, Some(thrown));
+    }
+
+    fn note_raised(&mut self) {
+        self.raised_at = self.current_bounds();
+    }
+
+    /// The activation as it was left by the call that failed.
+    pub fn raised_at(&self) -> Bounds {
+        self.raised_at
+    }
+
+    /// Whether an exception is being thrown, rather than the activation ended.
+    pub fn exception_pending(&self) -> bool {
+        self.pending.is_none() && self.exception.raw() != 0
+    }
+
+    /// Takes the exception that is being thrown; the caller owns it.
+    pub fn take_exception(&mut self) -> Option<VMGcRef> {
+        let site = || WriteSite::Cell { kind: CellKind::Exception, cell: &self.exception };
+        let taken = self.heap.read_ref(site());
+        self.heap.write_ref(site(), None);
+        taken
+    }
+
+    /// Takes what ended an activation.
+    pub fn take_pending(&mut self) -> Pending {
+        if let Some(pending) = self.pending.take() {
+            return pending;
+        }
+        match self.take_exception() {
+            Some(exception) => {
+                let exception = self.root(exception);
+                Pending::Error(Error::exception(crate::api::Rooted::new(exception)))
+            }
+            None => Pending::Error(Error::new(ErrorKind::Corruption(
+                "compiled code was left although nothing is pending".to_string(),
+            ))),
+        }
+    }
+}
+
+impl Drop for StoreOpaque {
+    fn drop(&mut self) {
+        for function in &self.host_funcs {
+            // SAFETY: made by `Box::leak` in `push_host_func`, freed once; compiled code that knows it will not run again.
+            drop(unsafe { Box::from_raw(function.context.as_ptr()) });
+        }
+        // SAFETY: made by `Box::leak` in `new`, freed once; nothing uses it after the store.
+        drop(unsafe { Box::from_raw(self.vm.as_ptr()) });
+    }
+}
+
+/// Times the phases of a collection.
+struct Watch<'a> {
+    pauses: &'a mut Pauses,
+    phase: Option<Phase>,
+    since: Instant,
+}
+
+impl Watch<'_> {
+    fn end(&mut self) {
+        let now = Instant::now();
+        if let Some(phase) = self.phase.take() {
+            self.pauses.record_phase(phase, now - self.since);
+        }
+        self.since = now;
+    }
+}
+
+impl GcEvents for Watch<'_> {
+    fn phase(&mut self, phase: Phase) {
+        self.end();
+        self.phase = Some(phase);
+    }
+}

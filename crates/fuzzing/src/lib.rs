@@ -1,0 +1,7 @@
+//! The bodies of Gleaner's fuzz targets, as library functions: `cargo fuzz` calls them with bytes, the tests with `proptest`'s.
+
+mod program;
+mod table_ops;
+
+pub use program::{Expected, Model, Op, Program, Snapshot, Value};
+pub use table_ops::table_ops;

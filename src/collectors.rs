@@ -1,0 +1,74 @@
+//! The list of collectors: one line each. Nothing else in Gleaner names one.
+
+use gc_api::{Collector, CollectorOptions, GcRuntime, OptionError};
+use std::sync::Arc;
+
+/// Every collector. The last one is what `gleaner run` uses when `--gc` is not given.
+pub const COLLECTORS: &[Collector] = &[
+    gc_null::COLLECTOR,
+    gc_drc::COLLECTOR, //
+];
+
+/// Their names, in the order of the list.
+///
+/// ```
+/// assert!(gleaner::collectors::names().any(|name| name == "null"));
+/// ```
+pub fn names() -> impl Iterator<Item = &'static str> {
+    COLLECTORS.iter().map(|collector| collector.info.name)
+}
+
+/// The collector that is used when none is named.
+pub fn default() -> &'static Collector {
+    COLLECTORS.last().expect("there is a collector")
+}
+
+/// The collector of this name.
+///
+/// # Errors
+/// When there is none: which ones there are.
+pub fn by_name(name: &str) -> Result<&'static Collector, OptionError> {
+    COLLECTORS.iter().find(|collector| collector.info.name == name).ok_or_else(|| {
+        let known = crate::text::list(names());
+        OptionError(format!("there is no collector `{name}`: there are {known}; `gleaner collectors` describes them"))
+    })
+}
+
+/// The collector of a specification as `--gc` takes it, `NAME[:key=value]…`, with its options.
+///
+/// # Errors
+/// An unknown name, option or value, with what there is.
+///
+/// ```
+/// use gleaner::collectors::by_spec;
+/// assert_eq!(by_spec("null").unwrap().info().name, "null");
+/// assert!(by_spec("nil").unwrap_err().to_string().contains("`null`"));
+/// assert!(by_spec("null:size=4").unwrap_err().to_string().contains("no option `size`"));
+/// ```
+pub fn by_spec(spec: &str) -> Result<Arc<dyn GcRuntime>, OptionError> {
+    let (name, options) = CollectorOptions::parse(spec)?;
+    by_name(name)?.with(&options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fit_the_command_line() {
+        let mut seen = Vec::new();
+        for name in names() {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(!name.is_empty() && name.chars().all(plain), "{name}");
+            assert!(!seen.contains(&name), "{name} stands twice");
+            seen.push(name);
+        }
+    }
+
+    #[test]
+    fn every_collector_is_made_without_options() {
+        for name in names() {
+            assert_eq!(by_spec(name).unwrap().info().name, name);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The command line: one file a subcommand.
+
+mod collectors;
+mod compile;
+mod run;
+mod wast;
+
+use crate::text;
+use clap::{Args, Parser, Subcommand};
+use engine::{Config, ErrorKind};
+use gc_api::GcRuntime;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+const ABOUT: &str = "A testbed for garbage collectors: runs WebAssembly GC programs with a collector of your choice";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    all went well
+  N    what the program gave to WASI's proc_exit
+  1    an error: a file that cannot be read, an invalid module, missing imports, a failed assertion
+  2    a wrong command line: an unknown collector, option, export or argument
+  134  the program trapped, or did not catch an exception";
+
+/// What stands on the command line.
+#[derive(Parser)]
+#[command(name = "gleaner", version, about = ABOUT, after_help = EXIT_CODES, max_term_width = 120)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Run),
+    Wast(wast::WastCommand),
+    Collectors(collectors::CollectorsCommand),
+    Compile(compile::Compile),
+}
+
+impl Cli {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    /// Whatever went wrong; [`exit_code`] says what the process ends with then.
+    pub fn execute(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Run(command) => command.execute(),
+            Command::Wast(command) => command.execute(),
+            Command::Collectors(command) => command.execute(),
+            Command::Compile(command) => command.execute(),
+        }
+    }
+}
+
+/// The command line does not fit the file it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+/// The code that the process ends with after an error.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref::<UsageError>().is_some() {
+        return ExitCode::from(2);
+    }
+    match error.downcast_ref::<engine::Error>().map(engine::Error::kind) {
+        Some(ErrorKind::Trap(_) | ErrorKind::Exception(_)) => ExitCode::from(134),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Whether an error is that nobody reads the output any more, which needs no message.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// A collector with its options, as `--gc` takes it.
+#[derive(Clone)]
+struct Gc {
+    /// As it was given.
+    spec: String,
+    runtime: Arc<dyn GcRuntime>,
+}
+
+impl Gc {
+    fn parse(spec: &str) -> Result<Gc, String> {
+        let runtime = crate::collectors::by_spec(spec).map_err(|error| error.to_string())?;
+        Ok(Gc { spec: spec.into(), runtime })
+    }
+
+    fn default() -> Gc {
+        Gc::parse(crate::collectors::default().info.name).expect("a collector's options have defaults")
+    }
+}
+
+/// What can be chosen about a program's memory.
+#[derive(Args)]
+struct Limits {
+    /// How large the heap may become, as in 64MiB [default: 4GiB]
+    #[arg(long, value_name = "SIZE", value_parser = heap_size)]
+    heap: Option<u64>,
+    /// How deep calls may nest: the size of the program's stack
+    #[arg(long, value_name = "SIZE", value_parser = stack_size, default_value = "64MiB")]
+    stack: u64,
+}
+
+/// Bytes of stack that the engine and the host's functions may use above the program's.
+const STACK_MARGIN: usize = 4 << 20;
+
+impl Limits {
+    /// A configuration with these limits.
+    fn config(&self, gc: &Gc) -> Config {
+        let config = Config::new(gc.runtime.clone()).max_wasm_stack(self.stack as usize);
+        match self.heap {
+            Some(bytes) => config.heap_limit(bytes),
+            None => config,
+        }
+    }
+
+    /// Runs `f` on a thread with the stack that programs need.
+    fn on_stack<R: Send>(&self, f: impl FnOnce() -> R + Send) -> anyhow::Result<R> {
+        let size = self.stack as usize + STACK_MARGIN;
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("program".into()).stack_size(size).spawn_scoped(scope, f);
+            let thread = thread.map_err(|error| {
+                anyhow::Error::new(error).context(format!(
+                    "a stack of {} cannot be had: ask for less with `--stack`",
+                    text::size(self.stack)
+                ))
+            })?;
+            Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    }
+}
+
+fn heap_size(text: &str) -> Result<u64, String> {
+    const MIN: u64 = 64 << 10;
+    match text::parse_size(text)? {
+        bytes if bytes < MIN => Err(format!("a heap has {} at least", text::size(MIN))),
+        bytes if bytes > 1 << 32 => Err("a heap has 4GiB at most: references are 32 bits wide".into()),
+        // The whole index space cannot be used up to its end.
+        bytes => Ok(bytes.min(u32::MAX.into())),
+    }
+}
+
+fn stack_size(text: &str) -> Result<u64, String> {
+    const RANGE: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 30;
+    let bytes = text::parse_size(text)?;
+    if RANGE.contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(format!("a stack has {} to {}", text::size(*RANGE.start()), text::size(*RANGE.end())))
+}
+
+/// `KEY=VALUE`, as `--env` and `--preload` take it.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err(format!("`{text}` is no `NAME=VALUE`")),
+    }
+}
+
+/// A table in Gleaner's style.
+fn table() -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    table
+}
+
+/// Writes to standard output: a closed pipe is an error, not a panic.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}

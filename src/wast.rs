@@ -1,0 +1,493 @@
+//! Runs the official test suite's scripts (`.wast`).
+//!
+//! A script is a list of directives: modules, calls, and assertions about either. Each directive passes, fails, or is
+//! skipped because it depends on a feature that Gleaner does not have yet; it counts once. The instances of a script live
+//! in one store, together with [`spectest`](crate::spectest).
+
+use crate::output::Output;
+use crate::{spectest, values};
+use engine::types::HeapType;
+use engine::{Engine, Error, ErrorKind, Extern, ExternRef, Instance, Linker, Module, Store, Trap, Val};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use wast::core::{AbstractHeapType, NanPattern, WastArgCore, WastRetCore};
+use wast::lexer::Lexer;
+use wast::parser::{ParseBuffer, parse};
+use wast::token::{F32, F64, Id};
+use wast::{QuoteWat, QuoteWatTest, Wast, WastArg, WastDirective, WastExecute, WastInvoke, WastRet, Wat};
+
+/// What became of a script.
+#[derive(Debug, Default)]
+pub struct WastReport {
+    /// The script's name.
+    pub name: String,
+    /// Directives that did what they should.
+    pub passed: usize,
+    /// Directives that did not.
+    pub failed: Vec<Failure>,
+    /// Directives that could not be checked.
+    pub skipped: Vec<Skip>,
+}
+
+impl WastReport {
+    /// The number of directives.
+    pub fn total(&self) -> usize {
+        self.passed + self.failed.len() + self.skipped.len()
+    }
+}
+
+/// A directive that did not do what it should.
+#[derive(Debug)]
+pub struct Failure {
+    /// The line that it begins on, from 1.
+    pub line: usize,
+    /// What happened.
+    pub message: String,
+}
+
+/// A directive that could not be checked.
+#[derive(Debug)]
+pub struct Skip {
+    /// The line that it begins on, from 1.
+    pub line: usize,
+    /// The feature that is missing.
+    pub reason: String,
+}
+
+/// Runs the script `text`, called `name` in the report.
+///
+/// Needs a thread whose stack is larger than [`Config::max_wasm_stack`](engine::Config), by 1 MiB at least.
+///
+/// ```
+/// # fn main() -> engine::Result<()> {
+/// let engine = engine::Engine::new(gleaner::collectors::by_spec("null").unwrap())?;
+/// let report = gleaner::wast::run_wast("sample", r#"
+///     (module (func (export "half") (param i32) (result i32) (i32.div_u (local.get 0) (i32.const 2))))
+///     (assert_return (invoke "half" (i32.const 84)) (i32.const 42))
+///     (assert_return (invoke "half" (i32.const 84)) (i32.const 43))"#, &engine);
+/// assert_eq!((report.passed, report.failed[0].line), (2, 4));
+/// # Ok(())
+/// # }
+/// ```
+pub fn run_wast(name: &str, text: &str, engine: &Engine) -> WastReport {
+    let mut report = WastReport { name: name.into(), ..WastReport::default() };
+    let mut lexer = Lexer::new(text);
+    lexer.allow_confusing_unicode(true);
+    let unreadable =
+        |error: wast::Error| Failure { line: error.span().linecol_in(text).0 + 1, message: error.message() };
+    let buffer = match ParseBuffer::new_with_lexer(lexer) {
+        Ok(buffer) => buffer,
+        Err(error) => {
+            report.failed.push(unreadable(error));
+            return report;
+        }
+    };
+    let directives = match parse::<Wast<'_>>(&buffer) {
+        Ok(wast) => wast.directives,
+        Err(error) => {
+            report.failed.push(unreadable(error));
+            return report;
+        }
+    };
+    let mut script = match Script::new(engine) {
+        Ok(script) => script,
+        Err(error) => {
+            report.failed.push(Failure { line: 1, message: error.to_string() });
+            return report;
+        }
+    };
+    for directive in directives {
+        let line = directive.span().linecol_in(text).0 + 1;
+        match catch_unwind(AssertUnwindSafe(|| script.run(directive))) {
+            Ok(Ok(())) => report.passed += 1,
+            Ok(Err(Stop::Skip(reason))) => report.skipped.push(Skip { line, reason }),
+            Ok(Err(Stop::Fail(message))) => report.failed.push(Failure { line, message }),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+                let message = format!("panicked, so the rest of the script was not run: {text}");
+                report.failed.push(Failure { line, message });
+                // The store may be in any state.
+                std::mem::forget(script);
+                return report;
+            }
+        }
+    }
+    report
+}
+
+/// Why a directive did not pass.
+enum Stop {
+    Fail(String),
+    Skip(String),
+}
+
+type Outcome<T = ()> = Result<T, Stop>;
+
+fn fail<T>(message: impl Into<String>) -> Outcome<T> {
+    Err(Stop::Fail(message.into()))
+}
+
+fn skip<T>(reason: impl Into<String>) -> Outcome<T> {
+    Err(Stop::Skip(reason.into()))
+}
+
+/// An engine's error where there should be none: a failure, unless a feature is missing.
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        match unsupported_feature(&error) {
+            Some(feature) => Stop::Skip(feature),
+            None => Stop::Fail(error.to_string()),
+        }
+    }
+}
+
+/// The feature that a module needs and Gleaner does not have, if that is why it was refused.
+pub fn unsupported_feature(error: &Error) -> Option<String> {
+    let ErrorKind::Module(message) = error.kind() else { return None };
+    let feature = message.split_once(" is not supported")?.0;
+    Some(feature.split_once(" (`").map_or(feature, |(feature, _)| feature).to_string())
+}
+
+/// Something that a script defined and can name, or the feature for lack of which it could not be made.
+type Made<T> = Result<T, String>;
+
+/// A script that is being run.
+struct Script<'e> {
+    engine: &'e Engine,
+    store: Store<()>,
+    linker: Linker<()>,
+    instances: Named<Instance>,
+    definitions: Named<Module>,
+    /// Names that are registered for instances that could not be made, and for lack of what.
+    missing: HashMap<String, String>,
+}
+
+/// What was made last, and what has a name.
+struct Named<T> {
+    last: Option<Made<T>>,
+    by_name: HashMap<String, Made<T>>,
+}
+
+impl<T: Clone> Named<T> {
+    fn new() -> Named<T> {
+        Named { last: None, by_name: HashMap::new() }
+    }
+
+    fn add(&mut self, name: Option<Id<'_>>, made: Made<T>) {
+        if let Some(name) = name {
+            self.by_name.insert(name.name().into(), made.clone());
+        }
+        self.last = Some(made);
+    }
+
+    fn get(&self, name: Option<Id<'_>>) -> Outcome<T> {
+        let found = match name {
+            Some(name) => self.by_name.get(name.name()),
+            None => self.last.as_ref(),
+        };
+        match found {
+            Some(Ok(made)) => Ok(made.clone()),
+            Some(Err(reason)) => skip(reason),
+            None => fail(match name {
+                Some(name) => format!("there is no module ${}", name.name()),
+                None => "there is no module yet".into(),
+            }),
+        }
+    }
+}
+
+impl<'e> Script<'e> {
+    fn new(engine: &'e Engine) -> Result<Script<'e>, Error> {
+        let mut store = Store::new(engine, ())?;
+        let mut linker = Linker::new(engine);
+        spectest::add_to_linker(&mut linker, &mut store, &Output::none())?;
+        let (instances, definitions) = (Named::new(), Named::new());
+        Ok(Script { engine, store, linker, instances, definitions, missing: HashMap::new() })
+    }
+
+    fn run(&mut self, directive: WastDirective<'_>) -> Outcome {
+        match directive {
+            WastDirective::Module(mut module) => {
+                let name = module.name();
+                let made = self.define(&mut module).and_then(|module| self.instantiate(&module));
+                add(&mut self.instances, name, made)
+            }
+            WastDirective::ModuleDefinition(mut module) => {
+                let name = module.name();
+                let made = self.define(&mut module);
+                add(&mut self.definitions, name, made)
+            }
+            WastDirective::ModuleInstance { instance, module, .. } => {
+                let made = self.definitions.get(module).and_then(|module| self.instantiate(&module));
+                add(&mut self.instances, instance, made)
+            }
+            WastDirective::Register { name, module, .. } => match self.instances.get(module) {
+                Ok(instance) => {
+                    self.missing.remove(name);
+                    self.linker.instance(&mut self.store, name, instance);
+                    Ok(())
+                }
+                Err(Stop::Skip(reason)) => {
+                    self.missing.insert(name.into(), reason.clone());
+                    skip(reason)
+                }
+                Err(failed) => Err(failed),
+            },
+            WastDirective::Invoke(invoke) => self.invoke(&invoke)?.map(|_| ()).map_err(Stop::from),
+            WastDirective::AssertReturn { exec, results, .. } => {
+                let values = self.execute(exec)??;
+                self.check_results(&values, &results)
+            }
+            WastDirective::AssertTrap { exec, message, .. } => {
+                let result = self.execute(exec)?;
+                self.check_trap(result, message)
+            }
+            WastDirective::AssertExhaustion { call, message, .. } => {
+                let result = self.invoke(&call)?;
+                self.check_trap(result, message)
+            }
+            WastDirective::AssertException { exec, .. } => match self.execute(exec)? {
+                Err(error) if matches!(error.kind(), ErrorKind::Exception(_)) => Ok(()),
+                Err(error) => fail(format!("expected an exception, got: {error}")),
+                Ok(values) => fail(format!("expected an exception, got {}", values::show_all(&values, &self.store))),
+            },
+            WastDirective::AssertUnlinkable { module, message, .. } => self.check_unlinkable(module, message),
+            WastDirective::AssertInvalid { mut module, message, .. }
+            | WastDirective::AssertMalformed { mut module, message, .. } => self.check_refused(&mut module, message),
+            WastDirective::AssertInvalidCustom { mut module, message, .. }
+            | WastDirective::AssertMalformedCustom { mut module, message, .. } => {
+                self.check_refused(&mut module, message).or_else(|_| skip("checks of custom sections"))
+            }
+            WastDirective::AssertSuspension { .. } => skip("stack switching"),
+            WastDirective::Thread(_) | WastDirective::Wait { .. } => skip("threads (shared memories and atomics)"),
+        }
+    }
+
+    fn define(&mut self, module: &mut QuoteWat<'_>) -> Outcome<Module> {
+        match module {
+            QuoteWat::Wat(Wat::Component(_)) | QuoteWat::QuoteComponent(..) => skip("the component model"),
+            _ => {
+                let binary = module.encode().map_err(|error| Stop::Fail(error.message()))?;
+                Ok(Module::from_binary(self.engine, &binary)?)
+            }
+        }
+    }
+
+    fn instantiate(&mut self, module: &Module) -> Outcome<Instance> {
+        Ok(self.link(module)??)
+    }
+
+    /// Instantiates a module; the inner result is the program's. Imports from instances that could not be made are not the
+    /// engine's fault.
+    fn link(&mut self, module: &Module) -> Outcome<Result<Instance, Error>> {
+        let result = self.linker.instantiate(&mut self.store, module);
+        if let Err(error) = &result
+            && let ErrorKind::Link(link) = error.kind()
+            && let Some(reason) = link.problems.iter().find_map(|problem| self.missing.get(&problem.module))
+        {
+            return skip(reason);
+        }
+        Ok(result)
+    }
+
+    fn execute(&mut self, exec: WastExecute<'_>) -> Outcome<Result<Vec<Val>, Error>> {
+        match exec {
+            WastExecute::Invoke(invoke) => self.invoke(&invoke),
+            WastExecute::Wat(wat) => {
+                let module = self.define(&mut QuoteWat::Wat(wat))?;
+                Ok(self.link(&module)?.map(|_| Vec::new()))
+            }
+            WastExecute::Get { module, global, .. } => {
+                let instance = self.instances.get(module)?;
+                match instance.get_export(&mut self.store, global) {
+                    Some(Extern::Global(global)) => Ok(Ok(vec![global.get(&mut self.store)])),
+                    _ => fail(format!("there is no global `{global}`")),
+                }
+            }
+        }
+    }
+
+    /// Calls a function; the inner result is the program's.
+    fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Outcome<Result<Vec<Val>, Error>> {
+        let instance = self.instances.get(invoke.module)?;
+        let Some(Extern::Func(func)) = instance.get_export(&mut self.store, invoke.name) else {
+            return fail(format!("there is no function `{}`", invoke.name));
+        };
+        let args = invoke.args.iter().map(|arg| self.argument(arg)).collect::<Outcome<Vec<Val>>>()?;
+        Ok(func.call(&mut self.store, &args))
+    }
+
+    fn argument(&mut self, arg: &WastArg<'_>) -> Outcome<Val> {
+        let WastArg::Core(arg) = arg else { return skip("the component model") };
+        Ok(match arg {
+            WastArgCore::I32(n) => Val::I32(*n),
+            WastArgCore::I64(n) => Val::I64(*n),
+            WastArgCore::F32(x) => Val::F32(x.bits),
+            WastArgCore::F64(x) => Val::F64(x.bits),
+            WastArgCore::V128(_) => return skip("SIMD (v128)"),
+            WastArgCore::RefNull(heap) => null(heap)?,
+            WastArgCore::RefExtern(n) => Val::ExternRef(Some(ExternRef::new(&mut self.store, *n)?)),
+            WastArgCore::RefHost(n) => {
+                let host = ExternRef::new(&mut self.store, *n)?;
+                Val::AnyRef(Some(host.to_any()))
+            }
+        })
+    }
+
+    fn check_results(&mut self, values: &[Val], expected: &[WastRet<'_>]) -> Outcome {
+        if values.len() != expected.len() {
+            return fail(format!("expected {} results, got {}", expected.len(), values::show_all(values, &self.store)));
+        }
+        for (value, expected) in values.iter().zip(expected) {
+            let WastRet::Core(expected) = expected else { return skip("the component model") };
+            if !self.matches(value, expected)? {
+                return fail(format!("expected {expected:?}, got {}", values::show(value, &self.store)));
+            }
+        }
+        Ok(())
+    }
+
+    fn matches(&mut self, value: &Val, expected: &WastRetCore<'_>) -> Outcome<bool> {
+        Ok(match (expected, value) {
+            (WastRetCore::I32(n), Val::I32(value)) => n == value,
+            (WastRetCore::I64(n), Val::I64(value)) => n == value,
+            (WastRetCore::F32(pattern), Val::F32(bits)) => matches_f32(pattern, *bits),
+            (WastRetCore::F64(pattern), Val::F64(bits)) => matches_f64(pattern, *bits),
+            (WastRetCore::V128(_), _) => return skip("SIMD (v128)"),
+            (WastRetCore::Either(cases), _) => {
+                for case in cases {
+                    if self.matches(value, case)? {
+                        return Ok(true);
+                    }
+                }
+                false
+            }
+            (WastRetCore::RefNull(None), value) => value.is_null(),
+            (WastRetCore::RefNull(Some(heap)), value) => {
+                value.is_null() && std::mem::discriminant(&null(heap)?) == std::mem::discriminant(value)
+            }
+            (_, value) if value.is_null() => false,
+            (WastRetCore::RefExtern(None), Val::ExternRef(_)) => true,
+            (WastRetCore::RefExtern(Some(n)), Val::ExternRef(Some(extern_ref))) => {
+                extern_ref.data(&self.store).is_some_and(|data| data.downcast_ref() == Some(n))
+            }
+            (WastRetCore::RefHost(n), Val::AnyRef(Some(any))) => {
+                any.to_extern().data(&self.store).is_some_and(|data| data.downcast_ref() == Some(n))
+            }
+            (WastRetCore::RefFunc(_), Val::FuncRef(_)) | (WastRetCore::RefAny, Val::AnyRef(_)) => true,
+            (WastRetCore::RefEq, Val::AnyRef(Some(any))) => any.is(&self.store, HeapType::Eq),
+            (WastRetCore::RefArray, Val::AnyRef(Some(any))) => any.is(&self.store, HeapType::Array),
+            (WastRetCore::RefStruct, Val::AnyRef(Some(any))) => any.is(&self.store, HeapType::Struct),
+            (WastRetCore::RefI31, Val::AnyRef(Some(any))) => any.is(&self.store, HeapType::I31),
+            (WastRetCore::RefI31Shared, _) => return skip("shared-everything threads"),
+            _ => false,
+        })
+    }
+
+    /// The module is malformed or invalid, and must be refused. By what words, is the engine's business.
+    fn check_refused(&mut self, module: &mut QuoteWat<'_>, message: &str) -> Outcome {
+        if matches!(module, QuoteWat::Wat(Wat::Component(_)) | QuoteWat::QuoteComponent(..)) {
+            return skip("the component model");
+        }
+        let accepted = match module.to_test() {
+            Ok(QuoteWatTest::Binary(binary)) => Module::from_binary(self.engine, &binary).is_ok(),
+            // Not by `encode`, which takes text for a module's even where it is none.
+            Ok(QuoteWatTest::Text(_)) => match module.encode() {
+                Ok(binary) => Module::from_binary(self.engine, &binary).is_ok(),
+                Err(_) => false,
+            },
+            Err(_) => false,
+        };
+        if accepted { fail(format!("the module was accepted, expected: {message}")) } else { Ok(()) }
+    }
+
+    fn check_unlinkable(&mut self, wat: Wat<'_>, message: &str) -> Outcome {
+        let module = self.define(&mut QuoteWat::Wat(wat))?;
+        match self.link(&module)? {
+            Err(error) if matches!(error.kind(), ErrorKind::Link(_)) && error.to_string().contains(message) => Ok(()),
+            Err(error) => fail(format!("expected `{message}`, got: {error}")),
+            Ok(_) => fail(format!("the module was linked, expected: {message}")),
+        }
+    }
+
+    fn check_trap(&self, result: Result<Vec<Val>, Error>, message: &str) -> Outcome {
+        match result {
+            Err(error) => match error.trap() {
+                Some(trap) if is_expected(trap, message) => Ok(()),
+                _ => match unsupported_feature(&error) {
+                    Some(feature) => skip(feature),
+                    None => fail(format!("expected the trap `{message}`, got: {error}")),
+                },
+            },
+            Ok(values) => {
+                fail(format!("expected the trap `{message}`, got {}", values::show_all(&values, &self.store)))
+            }
+        }
+    }
+}
+
+/// Adds what was made, or why it was not, to what has been made.
+fn add<T: Clone>(all: &mut Named<T>, name: Option<Id<'_>>, made: Outcome<T>) -> Outcome {
+    match made {
+        Ok(made) => {
+            all.add(name, Ok(made));
+            Ok(())
+        }
+        Err(Stop::Skip(reason)) => {
+            all.add(name, Err(reason.clone()));
+            skip(reason)
+        }
+        Err(Stop::Fail(message)) => {
+            // What depends on it should not be run with another module.
+            all.last = None;
+            fail(message)
+        }
+    }
+}
+
+/// Whether the suite's `message` means this trap. It may say more than the trap does (`uninitialized element 2`) or less.
+fn is_expected(trap: Trap, message: &str) -> bool {
+    let text = trap.to_string();
+    message.starts_with(&text)
+        || text.starts_with(message)
+        || match trap {
+            // "null structure reference", "null function reference", …
+            Trap::NullReference => message.starts_with("null ") && message.ends_with(" reference"),
+            // For an indirect call the suite says either.
+            Trap::TableOutOfBounds => message == "undefined element",
+            _ => false,
+        }
+}
+
+fn matches_f32(pattern: &NanPattern<F32>, bits: u32) -> bool {
+    match pattern {
+        NanPattern::CanonicalNan => bits & 0x7FFF_FFFF == 0x7FC0_0000,
+        NanPattern::ArithmeticNan => bits & 0x7FC0_0000 == 0x7FC0_0000,
+        NanPattern::Value(value) => bits == value.bits,
+    }
+}
+
+fn matches_f64(pattern: &NanPattern<F64>, bits: u64) -> bool {
+    match pattern {
+        NanPattern::CanonicalNan => bits & 0x7FFF_FFFF_FFFF_FFFF == 0x7FF8_0000_0000_0000,
+        NanPattern::ArithmeticNan => bits & 0x7FF8_0000_0000_0000 == 0x7FF8_0000_0000_0000,
+        NanPattern::Value(value) => bits == value.bits,
+    }
+}
+
+/// The null of a heap type's hierarchy.
+fn null(heap: &wast::core::HeapType<'_>) -> Outcome<Val> {
+    use AbstractHeapType as H;
+    let wast::core::HeapType::Abstract { shared, ty } = heap else { return Ok(Val::AnyRef(None)) };
+    if *shared {
+        return skip("shared-everything threads");
+    }
+    Ok(match ty {
+        H::Func | H::NoFunc => Val::FuncRef(None),
+        H::Extern | H::NoExtern => Val::ExternRef(None),
+        H::Exn | H::NoExn => Val::ExnRef(None),
+        H::Cont | H::NoCont => return skip("stack switching"),
+        _ => Val::AnyRef(None),
+    })
+}

@@ -1,0 +1,34 @@
+//! What the repository's cargo aliases run: `cargo fuzz …` under a nightly compiler.
+
+use std::env;
+use std::process::{Command, ExitCode};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    if args.first().map(String::as_str) != Some("fuzz") {
+        eprintln!("error: xtask runs `cargo fuzz …`, through the alias in .cargo/config.toml");
+        return ExitCode::from(2);
+    }
+    let toolchain = env::var("GLEANER_FUZZ_TOOLCHAIN").unwrap_or_else(|_| "nightly".to_string());
+    let status = Command::new("rustup")
+        .args(["run", &toolchain, "cargo-fuzz"])
+        .args(&args)
+        // Set by the outer cargo for its own toolchain.
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env_remove("CARGO")
+        .status();
+    match status {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(status) => {
+            eprintln!(
+                "note: fuzzing needs `rustup toolchain install {toolchain}` and `cargo install cargo-fuzz`; \
+                 GLEANER_FUZZ_TOOLCHAIN names another toolchain"
+            );
+            ExitCode::from(status.code().unwrap_or(1).clamp(1, 255) as u8)
+        }
+        Err(error) => {
+            eprintln!("error: `rustup run {toolchain} cargo-fuzz` could not be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
