@@ -39,7 +39,7 @@ fn describe(text: &mut String, info: &CollectorInfo) {
     let properties = [
         yes_no(info.moving, "moving", "non-moving"),
         yes_no(info.generational, "generational", "not generational"),
-        yes_no(info.complete, "complete", "incomplete"),
+        info.reclaims.name(),
     ];
     let mut rows = vec![("properties", properties.join(", ")), ("after", info.citation.to_string())];
     if !info.caveat.is_empty() {

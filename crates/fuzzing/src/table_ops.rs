@@ -13,6 +13,7 @@ use crate::program::{Expected, Model, Program, SNAPSHOT_DEPTH, Snapshot};
 use engine::types::{FuncType, RefType, ValType};
 use engine::{AnyRef, AsContextMut, Caller, Config, Engine, ExternRef, Func, Linker, Module, Rooted, Store, Val};
 use gc_api::{CollectionKind, Collector, Outcome, Reclaims};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -27,10 +28,10 @@ pub fn table_ops(program: &Program, collectors: &[Collector]) {
     let model = program.model();
     let text = program.text();
     for (collector, engine) in engines(collectors) {
-        let failure = std::panic::catch_unwind(|| run(&text, &model, engine, collector.info.reclaims));
+        let failure = catch_unwind(AssertUnwindSafe(|| run(&text, &model, engine, collector.info.reclaims)));
         if let Err(panic) = failure {
             eprintln!("under the collector `{}`, with the program\n{text}", collector.info.name);
-            std::panic::resume_unwind(panic);
+            resume_unwind(panic);
         }
     }
 }
@@ -135,7 +136,7 @@ fn imports(store: &mut Store<Host>, linker: &mut Linker<Host>, closed_over: &Arc
             results[0] = Val::ExternRef(Some(ExternRef::new(&mut caller, Counted { number, drops })?));
             Ok(())
         });
-    linker.define(&mut *store, "host", "make", make).expect("defined once");
+    linker.define("host", "make", make.expect("the type is known"));
 
     let gc = Func::new(&mut *store, FuncType::new([], []), |mut caller: Caller<'_, Host>, _, _| {
         let Some(Expected::Gc { alive }) = caller.data_mut().expected.next() else {
@@ -150,7 +151,7 @@ fn imports(store: &mut Store<Host>, linker: &mut Linker<Host>, closed_over: &Arc
         }
         Ok(())
     });
-    linker.define(&mut *store, "host", "gc", gc).expect("defined once");
+    linker.define("host", "gc", gc.expect("the type is known"));
 
     let swap_type = FuncType::new([externref, externref], [externref, externref]);
     let swap = Func::new(&mut *store, swap_type, |_: Caller<'_, Host>, args, results| {
@@ -158,7 +159,7 @@ fn imports(store: &mut Store<Host>, linker: &mut Linker<Host>, closed_over: &Arc
         results[1] = args[0].clone();
         Ok(())
     });
-    linker.define(&mut *store, "host", "swap", swap).expect("defined once");
+    linker.define("host", "swap", swap.expect("the type is known"));
 
     let see = Func::new(&mut *store, FuncType::new([anyref], []), |mut caller: Caller<'_, Host>, args, _| {
         let Val::AnyRef(seen) = &args[0] else { panic!("an anyref is shown, not {:?}", args[0]) };
@@ -170,31 +171,34 @@ fn imports(store: &mut Store<Host>, linker: &mut Linker<Host>, closed_over: &Arc
         );
         Ok(())
     });
-    linker.define(&mut *store, "host", "see_any", see).expect("defined once");
+    linker.define("host", "see_any", see.expect("the type is known"));
 }
 
 /// A value as the host sees it.
 fn look(mut store: impl AsContextMut<Data = Host>, value: Option<&Rooted<AnyRef>>, depth: u32) -> Snapshot {
     let store = &mut store;
     let Some(value) = value else { return Snapshot::Null };
-    if let Some(i) = value.as_i31(&mut *store).expect("the handle is this store's") {
-        return Snapshot::I31(i);
+    if let Some(bits) = value.i31(&*store) {
+        // Sign-extended from 31 bits, as `i31.get_s` does.
+        return Snapshot::I31((bits << 1) as i32 >> 1);
     }
-    if let Some(host) = value.as_extern(&mut *store).expect("the handle is this store's") {
-        let counted = host.data(&*store).expect("the handle is this store's").downcast_ref::<Counted>();
-        return Snapshot::Host(counted.expect("host values are counted").number);
+    if let Some(data) = value.to_extern().data(&*store) {
+        return Snapshot::Host(data.downcast_ref::<Counted>().expect("host values are counted").number);
     }
     if depth == 0 {
         return Snapshot::Deep;
     }
-    if let Some(node) = value.as_struct(&mut *store).expect("the handle is this store's") {
-        let fields = node.fields(&mut *store).expect("a node has fields");
+    if let Some(node) = value.as_struct(&*store) {
+        let engine = store.as_context().engine().clone();
+        let count = engine.registry().struct_type(node.ty(&*store)).fields.len();
+        let fields: Vec<Val> = (0..count).map(|i| node.field(&mut *store, i).expect("it has this field")).collect();
         let Val::I32(number) = fields[0] else { panic!("a node begins with its number, not {:?}", fields[0]) };
         let edges = fields[1..4].iter().map(|field| look_val(&mut *store, field, depth - 1)).collect();
         return Snapshot::Node(number, fields.len() == 5, edges);
     }
-    let array = value.as_array(&mut *store).expect("the handle is this store's").expect("what else could it be");
-    let elements = array.elements(&mut *store).expect("an array has elements");
+    let array = value.as_array(&*store).expect("what else could it be");
+    let elements = (0..array.len(&*store)).map(|i| array.get_element(&mut *store, i).expect("it has this element"));
+    let elements: Vec<Val> = elements.collect();
     Snapshot::Array(elements.iter().map(|element| look_val(&mut *store, element, depth - 1)).collect())
 }
 

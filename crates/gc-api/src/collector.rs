@@ -38,12 +38,34 @@ pub struct CollectorInfo {
     pub moving: bool,
     /// Whether there are minor collections.
     pub generational: bool,
-    /// Whether a full collection frees everything unreachable.
-    pub complete: bool,
+    /// What a full collection frees: a claim that fuzzing and the tests hold it to.
+    pub reclaims: Reclaims,
     /// What it is known not to do, for users; empty when there is nothing.
     pub caveat: &'static str,
     /// The options after the name, `--gc NAME:key=value`.
     pub options: &'static [OptionInfo],
+}
+
+/// What a collector claims to free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reclaims {
+    /// It never frees.
+    Nothing,
+    /// All that is unreachable and not on or behind a cycle of references. It may free more.
+    Acyclic,
+    /// All that is unreachable: it is complete.
+    Everything,
+}
+
+impl Reclaims {
+    /// A word for tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reclaims::Nothing => "reclaims nothing",
+            Reclaims::Acyclic => "reclaims acyclic garbage",
+            Reclaims::Everything => "complete",
+        }
+    }
 }
 
 /// One option of a collector.
@@ -566,7 +588,7 @@ mod tests {
         citation: "",
         moving: false,
         generational: false,
-        complete: false,
+        reclaims: Reclaims::Nothing,
         caveat: "",
         options: &[OptionInfo { key: "size", values: "KiB", default: "4", summary: "" }],
     };

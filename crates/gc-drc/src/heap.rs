@@ -1,5 +1,5 @@
-//! The heap, in the order in which things happen: allocation, the host's barriers, slow paths, the freeing of the dead, and
-//! collections.
+//! The heap, in the order in which things happen: allocation, the host's barriers, slow paths, the freeing of the dead,
+//! and collections.
 
 use crate::compiler::{BURY, DEAD_LIMIT, DEAD_NEXT, ENROL, TABLE_LIMIT, TABLE_NEXT};
 use crate::counts::{ENROLLED, MARK, NEW, count, decrement, incremented, is_dead, object};
@@ -156,8 +156,8 @@ impl DrcHeap {
         }
     }
 
-    /// A slot whose contents are counted is about to hold `new` instead of `old`. Increments before it decrements: they may
-    /// be the same object.
+    /// A slot whose contents are counted is about to hold `new` instead of `old`. Increments before it decrements: they
+    /// may be the same object.
     fn replace(&mut self, old: u32, new: u32) {
         if let Some(new) = object(new) {
             self.increment(&new);

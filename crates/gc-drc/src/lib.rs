@@ -1,23 +1,26 @@
 //! The `drc` collector: deferred reference counting.
 //!
-//! 1. An object's header counts the references to it from the heap, globals, tables, segments and the host. References on the
-//!    stack are not counted: the *activations table* covers them, as a set of objects that *may* be on the stack. Being
-//!    enrolled there stands for one reference, so an object is garbage when its count is zero and it is not enrolled.
+//! 1. An object's header counts the references to it from the heap, globals, tables, segments and the host. References
+//!    on the stack are not counted: the *activations table* covers them, as a set of objects that *may* be on the
+//!    stack. Being enrolled there stands for one reference, so an object is garbage when its count is zero and it is
+//!    not enrolled.
 //! 2. A load enrols what it brings onto the stack. A store increments the new value, then decrements the old one.
-//! 3. An object is *new* until the next collection, and born dead: stores into it are neither counted nor is it enrolled.
-//!    When a new object is first stored into something older, it is enrolled, so that the collection finds it.
+//! 3. An object is *new* until the next collection, and born dead: stores into it are neither counted nor is it
+//!    enrolled. When a new object is first stored into something older, it is enrolled, so that the collection finds
+//!    it.
 //! 4. A collection walks the stack. New objects survive when they are on it, or are enrolled and counted, or when a
-//!    survivor refers to them; each survivor's fields are then counted, once. All other new objects are reclaimed untouched.
+//!    survivor refers to them; each survivor's fields are then counted, once. All other new objects are reclaimed
+//!    untouched.
 //! 5. The table is replaced by what the walk found. Old objects that left it with a zero count are freed, and
 //!    what they refer to is decremented, iteratively.
 //! 6. Memory freed one way or the other becomes the gaps that allocation bumps through (`space.rs`).
 //!
-//! Deferred counting: L. P. Deutsch and D. G. Bobrow, *An efficient, incremental, automatic garbage collector*, CACM 1976.
-//! The over-approximated activations table is Wasmtime's design; objects born dead are from R. Shahriyar, S. M. Blackburn
-//! and D. Frampton, *Down for the count? Getting reference counting back in the ring*, ISMM 2012.
+//! Deferred counting: L. P. Deutsch and D. G. Bobrow, *An efficient, incremental, automatic garbage collector*, CACM
+//! 1976. The over-approximated activations table is Wasmtime's design; objects born dead are from R. Shahriyar, S. M.
+//! Blackburn and D. Frampton, *Down for the count? Getting reference counting back in the ring*, ISMM 2012.
 //!
-//! The work of a collection follows the survivors, and what was loaded and stored since the last one; not what was allocated,
-//! and not what is live. Cycles among old objects are never freed; cycles of new ones are.
+//! The work of a collection follows the survivors, and what was loaded and stored since the last one; not what was
+//! allocated, and not what is live. Cycles among old objects are never freed; cycles of new ones are.
 
 #![forbid(unsafe_code)]
 
@@ -44,7 +47,7 @@ const INFO: CollectorInfo = CollectorInfo {
     citation: "Deutsch and Bobrow, CACM 1976; Shahriyar, Blackburn and Frampton, ISMM 2012",
     moving: false,
     generational: false,
-    complete: false,
+    reclaims: gc_api::Reclaims::Acyclic,
     caveat: "cyclic garbage is never freed",
     options: &[OptionInfo {
         key: "young",

@@ -1,15 +1,16 @@
 //! Where objects are: old ones by a bit at their start, new ones in the regions that allocation has bumped through.
 //!
-//! * A side table has one bit for each 8 bytes: set where an *old* object starts. Its size follows from its shape, so the
-//!   free memory is what lies between: the *gaps*. Nothing is written to make memory free but that one bit.
-//! * The heap is looked at in blocks of 32 KiB. A block knows how many of its bytes are in objects with a start bit, so that
-//!   full blocks and empty ones are passed over, and how many of its first bytes belong to an object from before it.
-//! * Between two collections a *cursor* goes once through the heap, upwards, and allocation bumps through the gaps that it
-//!   finds. New objects, which have no start bits, are therefore behind the cursor, where no gap is handed out.
-//!   The next collection gives those that survive a start bit; the others are gaps then. It restarts the cursor at the lowest
-//!   block with room, so that the memory that was used last, and is in the cache, is used again.
-//! * An object of more than 8 KiB that does not fit the current gap goes to empty blocks ahead of the cursor and has its
-//!   start bit from the beginning.
+//! * A side table has one bit for each 8 bytes: set where an *old* object starts. Its size follows from its shape, so
+//!   the free memory is what lies between: the *gaps*. Nothing is written to make memory free but that one bit.
+//! * The heap is looked at in blocks of 32 KiB. A block knows how many of its bytes are in objects with a start bit, so
+//!   that full blocks and empty ones are passed over, and how many of its first bytes belong to an object from before
+//!   it.
+//! * Between two collections a *cursor* goes once through the heap, upwards, and allocation bumps through the gaps that
+//!   it finds. New objects, which have no start bits, are therefore behind the cursor, where no gap is handed out.
+//!   The next collection gives those that survive a start bit; the others are gaps then. It restarts the cursor at the
+//!   lowest block with room, so that the memory that was used last, and is in the cache, is used again.
+//! * An object of more than 8 KiB that does not fit the current gap goes to empty blocks ahead of the cursor and has
+//!   its start bit from the beginning.
 
 use gc_api::{Cell, FIRST_INDEX, HeapError, HeapMemory, Shapes, SideEntry, SideTable, VMGcRef};
 use std::ops::Range;
@@ -38,8 +39,9 @@ pub struct Block {
     pub live: u32,
     /// Bytes at the start of the block that belong to an object from before it.
     pub spill: u32,
-    /// Its free memory is in pieces: when allocation last went through it, there were few gaps worth taking. It is passed over
-    /// until [`POOR`] bytes more are free, so that going through a block is paid for by what it gives or what was freed.
+    /// Its free memory is in pieces: when allocation last went through it, there were few gaps worth taking. It is
+    /// passed over until [`POOR`] bytes more are free, so that going through a block is paid for by what it gives or
+    /// what was freed.
     poor_above: Option<u32>,
 }
 
@@ -216,8 +218,8 @@ impl Space {
         }
     }
 
-    /// The next gap of at least `min` bytes, or the first `want` bytes of it if it is larger. The cursor passes it, and all
-    /// smaller ones before it.
+    /// The next gap of at least `min` bytes, or the first `want` bytes of it if it is larger. The cursor passes it, and
+    /// all smaller ones before it.
     fn next_gap(&mut self, min: u32, want: u32) -> Option<Range<u32>> {
         while self.cursor < self.end() {
             let block = (self.cursor >> BLOCK_SHIFT) as usize;

@@ -2,8 +2,8 @@
 //!
 //! 1. The objects' part of the heap is one region between [`Cell::BUMP`] and the committed end, [`Cell::LIMIT`].
 //!    Compiled code bumps inline, the host bumps the same cells.
-//! 2. When the region is full the heap grows by a chunk as large as it is, at least 8 MiB and at most 64 MiB; by what is
-//!    left below the limit where a chunk does not fit; and at the limit the program traps.
+//! 2. When the region is full the heap grows by a chunk as large as it is, at least 8 MiB and at most 64 MiB; by what
+//!    is left below the limit where a chunk does not fit; and at the limit the program traps.
 //! 3. There are no barriers, no side tables and no collections.
 //!
 //! It is the lower bound that other collectors' costs are measured against, and with another collector's barriers it
@@ -28,7 +28,7 @@ const INFO: CollectorInfo = CollectorInfo {
     citation: "Shipilëv, JEP 318: Epsilon, 2018; for pricing barriers: Yang et al., ISMM 2012",
     moving: false,
     generational: false,
-    complete: false,
+    reclaims: gc_api::Reclaims::Nothing,
     caveat: "nothing is ever freed: the program traps when the heap's limit is reached",
     options: &[],
 };

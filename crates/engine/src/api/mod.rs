@@ -10,6 +10,8 @@ mod module;
 mod refs;
 mod stats;
 mod store;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use engine::{Config, Engine, NullChecks};

@@ -1,5 +1,5 @@
-//! Random programs beside a model of their graph, which knows nothing of counts: after every few steps the reachable part
-//! of the heap must be the model's, and only unreachable host values may have been reported dead.
+//! Random programs beside a model of their graph, which knows nothing of counts: after every few steps the reachable
+//! part of the heap must be the model's, and only unreachable host values may have been reported dead.
 
 use super::*;
 use std::collections::HashSet;
