@@ -3,11 +3,14 @@
 use gc_api::{Collector, CollectorOptions, GcRuntime, OptionError};
 use std::sync::Arc;
 
-/// Every collector. The last one is what `gleaner run` uses when `--gc` is not given.
+/// Every collector.
 pub const COLLECTORS: &[Collector] = &[
     gc_null::COLLECTOR,
     gc_drc::COLLECTOR, //
 ];
+
+/// The one that is used when none is named.
+pub const DEFAULT: &Collector = &gc_drc::COLLECTOR;
 
 /// Their names, in the order of the list.
 ///
@@ -16,11 +19,6 @@ pub const COLLECTORS: &[Collector] = &[
 /// ```
 pub fn names() -> impl Iterator<Item = &'static str> {
     COLLECTORS.iter().map(|collector| collector.info.name)
-}
-
-/// The collector that is used when none is named.
-pub fn default() -> &'static Collector {
-    COLLECTORS.last().expect("there is a collector")
 }
 
 /// The collector of this name.

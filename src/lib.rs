@@ -1,7 +1,7 @@
 //! Gleaner: a testbed for garbage collectors, which runs real WebAssembly GC programs.
 //!
 //! This crate is the command line, and what tests, benchmarks and fuzz targets share with it: the [list of
-//! collectors](collectors), the [runner of official test scripts](wast), and what programs import ([`spectest`],
+//! collectors](collectors), the [runner of official test scripts](wast) with [the suite](suite), and what programs import ([`spectest`],
 //! [`wasi`]). Engine and collectors are crates of their own: `engine`, `gc-api`, `gc-*`.
 //!
 //! ```
@@ -29,6 +29,7 @@ pub mod collectors;
 pub mod commands;
 pub mod output;
 pub mod spectest;
+pub mod suite;
 pub mod text;
 pub mod values;
 pub mod wasi;

@@ -122,7 +122,8 @@ fn examples_print_what_they_say_under_every_collector() {
 
 #[test]
 fn moonbit_programs_compute_what_is_expected_under_every_collector() {
-    let expected = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/moonbit/expected.json")).unwrap();
+    let expected =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/moonbit/expected.json")).unwrap();
     let expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
     let collectors = collectors();
     for (program, expected) in expected.as_object().unwrap() {
@@ -138,7 +139,8 @@ fn moonbit_programs_compute_what_is_expected_under_every_collector() {
 
 #[test]
 fn benchmark_programs_compute_what_is_expected_under_every_collector() {
-    let programs = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/programs/programs.json")).unwrap();
+    let programs =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/programs/programs.json")).unwrap();
     let programs: serde_json::Value = serde_json::from_str(&programs).unwrap();
     let collectors = collectors();
     for program in programs.as_array().unwrap() {
@@ -235,28 +237,65 @@ fn wasi_programs_print_read_and_exit() {
 fn every_function_of_wasi_preview_1_links_and_survives_wild_pointers() {
     let ty = |params: &str| params.chars().map(|c| if c == 'l' { " i64" } else { " i32" }).collect::<String>();
     let functions = [
-        ("args_get", "ii"), ("args_sizes_get", "ii"), ("environ_get", "ii"), ("environ_sizes_get", "ii"),
-        ("clock_res_get", "ii"), ("clock_time_get", "ili"), ("fd_advise", "illi"), ("fd_allocate", "ill"),
-        ("fd_datasync", "i"), ("fd_fdstat_get", "ii"), ("fd_fdstat_set_flags", "ii"), ("fd_fdstat_set_rights", "ill"),
-        ("fd_filestat_get", "ii"), ("fd_filestat_set_size", "il"), ("fd_filestat_set_times", "illi"),
-        ("fd_pread", "iiili"), ("fd_prestat_get", "ii"), ("fd_prestat_dir_name", "iii"), ("fd_pwrite", "iiili"),
-        ("fd_read", "iiii"), ("fd_readdir", "iiili"), ("fd_renumber", "ii"), ("fd_seek", "ilii"), ("fd_sync", "i"),
-        ("fd_tell", "ii"), ("fd_write", "iiii"), ("path_create_directory", "iii"), ("path_filestat_get", "iiiii"),
-        ("path_filestat_set_times", "iiiilli"), ("path_link", "iiiiiii"), ("path_open", "iiiiillii"),
-        ("path_readlink", "iiiiii"), ("path_remove_directory", "iii"), ("path_rename", "iiiiii"),
-        ("path_symlink", "iiiii"), ("path_unlink_file", "iii"), ("poll_oneoff", "iiii"), ("proc_raise", "i"),
-        ("random_get", "ii"), ("sched_yield", ""), ("sock_accept", "iii"), ("sock_recv", "iiiiii"),
-        ("sock_send", "iiiii"), ("sock_shutdown", "ii"), ("fd_close", "i"),
+        ("args_get", "ii"),
+        ("args_sizes_get", "ii"),
+        ("environ_get", "ii"),
+        ("environ_sizes_get", "ii"),
+        ("clock_res_get", "ii"),
+        ("clock_time_get", "ili"),
+        ("fd_advise", "illi"),
+        ("fd_allocate", "ill"),
+        ("fd_datasync", "i"),
+        ("fd_fdstat_get", "ii"),
+        ("fd_fdstat_set_flags", "ii"),
+        ("fd_fdstat_set_rights", "ill"),
+        ("fd_filestat_get", "ii"),
+        ("fd_filestat_set_size", "il"),
+        ("fd_filestat_set_times", "illi"),
+        ("fd_pread", "iiili"),
+        ("fd_prestat_get", "ii"),
+        ("fd_prestat_dir_name", "iii"),
+        ("fd_pwrite", "iiili"),
+        ("fd_read", "iiii"),
+        ("fd_readdir", "iiili"),
+        ("fd_renumber", "ii"),
+        ("fd_seek", "ilii"),
+        ("fd_sync", "i"),
+        ("fd_tell", "ii"),
+        ("fd_write", "iiii"),
+        ("path_create_directory", "iii"),
+        ("path_filestat_get", "iiiii"),
+        ("path_filestat_set_times", "iiiilli"),
+        ("path_link", "iiiiiii"),
+        ("path_open", "iiiiillii"),
+        ("path_readlink", "iiiiii"),
+        ("path_remove_directory", "iii"),
+        ("path_rename", "iiiiii"),
+        ("path_symlink", "iiiii"),
+        ("path_unlink_file", "iii"),
+        ("poll_oneoff", "iiii"),
+        ("proc_raise", "i"),
+        ("random_get", "ii"),
+        ("sched_yield", ""),
+        ("sock_accept", "iii"),
+        ("sock_recv", "iiiiii"),
+        ("sock_send", "iiiii"),
+        ("sock_shutdown", "ii"),
+        ("fd_close", "i"),
     ];
     let (mut imports, mut calls) = (String::new(), String::new());
     for (name, params) in functions {
-        imports += &format!("(import \"wasi_snapshot_preview1\" \"{name}\" (func ${name} (param{}) (result i32)))\n", ty(params));
+        imports += &format!(
+            "(import \"wasi_snapshot_preview1\" \"{name}\" (func ${name} (param{}) (result i32)))\n",
+            ty(params)
+        );
         for value in ["0", "1", "-1", "65535", "3"] {
             // Standard input is not read, so that the test does not wait.
             if name == "fd_read" && value == "0" {
                 continue;
             }
-            let args: String = params.chars().map(|c| format!("({}.const {value})", if c == 'l' { "i64" } else { "i32" })).collect();
+            let args: String =
+                params.chars().map(|c| format!("({}.const {value})", if c == 'l' { "i64" } else { "i32" })).collect();
             calls += &format!("(drop (call ${name} {args}))\n");
         }
     }
@@ -300,7 +339,8 @@ fn preloaded_modules_link_whole() {
         let out = gleaner(&["run", "--gc", &gc, "--preload", &preload, "--invoke", "sum", &program, "40"]).ok();
         assert_eq!(out, "42\n");
     }
-    gleaner(&["run", "--invoke", "sum", &program, "40"]).fails(1, &["4 imports", "`lib` `cons`: (func", "`lib` `tag`: (tag"]);
+    gleaner(&["run", "--invoke", "sum", &program, "40"])
+        .fails(1, &["4 imports", "`lib` `cons`: (func", "`lib` `tag`: (tag"]);
     gleaner(&["run", "--preload", "library.wat", &program]).fails(2, &["NAME=VALUE"]);
 }
 
@@ -314,10 +354,12 @@ fn unknown_names_list_what_there_is() {
     gleaner(&["run", "--heap", "much", hello]).fails(2, &["`much` is no size", "MiB"]);
     gleaner(&["run", "--heap", "8GiB", hello]).fails(2, &["4GiB"]);
     gleaner(&["run", "--stack", "1", hello]).fails(2, &["64.0 KiB"]);
-    gleaner(&["run", "--invoke", "sum", "examples/list.wat"]).fails(2, &["no function `sum`", "sum_even (func (param i32)"]);
+    gleaner(&["run", "--invoke", "sum", "examples/list.wat"])
+        .fails(2, &["no function `sum`", "sum_even (func (param i32)"]);
     gleaner(&["run", "examples/list.wat"]).fails(2, &["no `_start`", "--invoke", "sum_even (func (param i32)"]);
     gleaner(&["run", "--invoke", "sum_even", "examples/list.wat"]).fails(2, &["takes 1 argument", "(param i32)"]);
-    gleaner(&["run", "--invoke", "sum_even", "examples/list.wat", "ten"]).fails(2, &["argument 1", "`ten` is not an i32"]);
+    gleaner(&["run", "--invoke", "sum_even", "examples/list.wat", "ten"])
+        .fails(2, &["argument 1", "`ten` is not an i32"]);
     gleaner(&["run"]).fails(2, &["FILE"]);
     gleaner(&["walk"]).fails(2, &["walk"]);
     gleaner(&["compile", "--emit", "wat", hello]).fails(2, &["clif", "asm"]);
@@ -410,6 +452,33 @@ fn a_closed_pipe_is_no_panic() {
 }
 
 #[test]
+fn code_is_printed_side_by_side() {
+    let files = Files::new();
+    let file = files.add(
+        "store.wat",
+        r#"(module (type $s (struct (field (mut (ref null $s)))))
+            (func $first (param (ref $s)) (struct.set $s 0 (local.get 0) (local.get 0)))
+            (func $second (result i32) (i32.const 42)))"#,
+    );
+    for gc in collectors() {
+        let clif = gleaner(&["compile", "--emit", "clif", "--gc", &gc, &file]).ok();
+        for part in [";; first under", ";; second under", "function", "iconst.i32 42", &gc] {
+            assert!(clif.contains(part), "{part}: {clif}");
+        }
+    }
+    let both = gleaner(&[
+        "compile", "--emit", "asm", "--func", "$first", "--gc", "null", "--gc", "drc", "--width", "50", &file,
+    ])
+    .ok();
+    let heads = both.lines().next().unwrap();
+    assert!(heads.contains("first under null") && heads.contains(" │ ;; first under drc"), "{both}");
+    assert!(!both.contains("second") && both.lines().all(|line| line.chars().count() <= 103), "{both}");
+    let by_index = gleaner(&["compile", "--emit", "clif", "--func", "1", &file]).ok();
+    assert!(by_index.contains("second") && !by_index.contains("first"), "{by_index}");
+    gleaner(&["compile", "--emit", "clif", "--func", "third", &file]).fails(2, &["0 $first", "1 $second"]);
+}
+
+#[test]
 fn collectors_are_described() {
     let text = gleaner(&["collectors"]).ok();
     for name in collectors() {
@@ -437,7 +506,10 @@ fn scripts_are_counted_under_every_collector() {
         assert!(text.contains(&name), "{text}");
     }
     assert!(text.contains("SIMD (v128): 2"), "{text}");
-    files.add("wrong.wast", "(module (func (export \"f\") (result i32) i32.const 1))\n(assert_return (invoke \"f\") (i32.const 2))");
+    files.add(
+        "wrong.wast",
+        "(module (func (export \"f\") (result i32) i32.const 1))\n(assert_return (invoke \"f\") (i32.const 2))",
+    );
     let ended = gleaner(&["wast", "--gc", "null", folder]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stdout.contains("wrong.wast:2: expected"), "{ended:?}");

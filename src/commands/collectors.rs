@@ -1,7 +1,7 @@
 //! `gleaner collectors`: what collectors there are.
 
 use super::print;
-use crate::collectors::{COLLECTORS, names};
+use crate::collectors::{COLLECTORS, DEFAULT, names};
 use clap::Args;
 use gc_api::CollectorInfo;
 use std::fmt::Write;
@@ -53,7 +53,8 @@ fn describe(text: &mut String, info: &CollectorInfo) {
         rows.push((if i == 0 { "options" } else { "" }, option));
     }
     // Writing to a string does not fail.
-    let _ = writeln!(text, "{}: {}", info.name, info.summary);
+    let default = if info.name == DEFAULT.info.name { " (the default)" } else { "" };
+    let _ = writeln!(text, "{}: {}{default}", info.name, info.summary);
     for (key, value) in rows {
         let _ = writeln!(text, "  {key:<11} {value}");
     }

@@ -5,6 +5,8 @@ use crate::text;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use engine::{Config, Emit, Engine, Module};
+use std::cell::RefCell;
+use std::fs;
 use std::process::ExitCode;
 
 /// Print the code that functions are compiled to
@@ -41,19 +43,16 @@ const COLUMN: usize = 76;
 impl Compile {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let collectors = if self.gc.is_empty() { vec![Gc::default()] } else { self.gc.clone() };
-        let modules = collectors.iter().map(|gc| self.load(gc)).collect::<anyhow::Result<Vec<Module>>>()?;
+        let source = fs::read(&self.file).with_context(|| format!("reading {}", self.file))?;
+        let columns = collectors.iter().map(|gc| self.emit(gc, &source)).collect::<anyhow::Result<Vec<_>>>()?;
         let mut shown = String::new();
-        for (index, name) in self.choose(&modules[0])? {
-            let emit = match self.emit {
-                Form::Clif => Emit::Clif,
-                Form::Asm => Emit::Asm,
-            };
-            let texts = modules.iter().zip(&collectors).map(|(module, gc)| {
-                let code = module.emit(index, emit).with_context(|| self.file.clone())?;
-                Ok(format!(";; {name} under {}\n{}\n", gc.spec, code.trim_end()))
+        // Every column has the same functions.
+        for i in 0..columns[0].len() {
+            let texts = columns.iter().zip(&collectors).map(|(column, gc)| {
+                let (name, code) = &column[i];
+                format!(";; {name} under {}\n{}\n", gc.spec, code.trim_end())
             });
-            let texts = texts.collect::<anyhow::Result<Vec<String>>>()?;
-            match texts.as_slice() {
+            match texts.collect::<Vec<String>>().as_slice() {
                 [text] => shown.push_str(text),
                 texts => shown.push_str(&text::side_by_side(texts, self.column(texts.len()))),
             }
@@ -63,29 +62,25 @@ impl Compile {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn load(&self, gc: &Gc) -> anyhow::Result<Module> {
+    /// The functions that are asked for, compiled under `gc`: name (or index) and code of each.
+    fn emit(&self, gc: &Gc, source: &[u8]) -> anyhow::Result<Vec<(String, String)>> {
         let engine = Engine::with_config(Config::new(gc.runtime.clone()))?;
-        Module::from_file(&engine, &self.file).with_context(|| self.file.clone())
-    }
-
-    /// The defined functions to print: their indices, and how to call them.
-    fn choose(&self, module: &Module) -> Result<Vec<(u32, String)>, UsageError> {
-        let all: Vec<(u32, String)> = module
-            .defined_funcs()
-            .into_iter()
-            .map(|(index, name)| (index, name.map_or(format!("function {index}"), |name| format!("${name}"))))
-            .collect();
-        let Some(wanted) = &self.func else { return Ok(all) };
-        let matches = |(index, name): &(u32, String)| {
-            name.strip_prefix('$') == Some(wanted.strip_prefix('$').unwrap_or(wanted)) || *wanted == index.to_string()
+        let emit = match self.emit {
+            Form::Clif => Emit::Clif,
+            Form::Asm => Emit::Asm,
         };
-        match all.iter().find(|func| matches(func)) {
-            Some(func) => Ok(vec![func.clone()]),
-            None => {
-                let list: Vec<String> = all.iter().map(|(index, name)| format!("\n  {index} {name}")).collect();
-                let list = if list.is_empty() { " none".into() } else { list.concat() };
-                Err(UsageError(format!("{} defines no function `{wanted}`; it defines{list}", self.file)))
-            }
+        let all = RefCell::new(Vec::new());
+        let select = |index: u32, name: Option<&str>| {
+            all.borrow_mut().push(name.map_or_else(|| format!("{index}"), |name| format!("{index} ${name}")));
+            self.func.as_deref().is_none_or(|wanted| {
+                name.is_some_and(|name| name == wanted.strip_prefix('$').unwrap_or(wanted))
+                    || wanted == index.to_string()
+            })
+        };
+        let functions = Module::emit(&engine, source, emit, select).with_context(|| self.file.clone())?;
+        match &self.func {
+            Some(wanted) if functions.is_empty() => Err(no_function(&self.file, wanted, &all.into_inner()).into()),
+            _ => Ok(functions),
         }
     }
 
@@ -96,22 +91,13 @@ impl Compile {
     }
 }
 
-/// What the engine does not offer yet.
-trait Listing {
-    /// The functions that are not imported: indices, and names.
-    fn defined_funcs(&self) -> Vec<(u32, Option<String>)>;
-    /// One of them as text.
-    fn emit(&self, index: u32, emit: Emit) -> engine::Result<String>;
-}
-
-impl Listing for Module {
-    fn defined_funcs(&self) -> Vec<(u32, Option<String>)> {
-        let imported =
-            self.imports().filter(|import| matches!(import.ty(), engine::types::ExternType::Func(_))).count();
-        (imported as u32..self.func_count() as u32).map(|index| (index, None)).collect()
+fn no_function(file: &str, wanted: &str, all: &[String]) -> UsageError {
+    const SHOWN: usize = 100;
+    let mut list: String = all.iter().take(SHOWN).map(|name| format!("\n  {name}")).collect();
+    match all.len() {
+        0 => list.push_str(" none"),
+        n if n > SHOWN => list.push_str(&format!("\n  … and {} more", n - SHOWN)),
+        _ => {}
     }
-
-    fn emit(&self, _: u32, emit: Emit) -> engine::Result<String> {
-        Err(engine::Error::new(engine::ErrorKind::System(format!("{emit:?} cannot be printed yet"))))
-    }
+    UsageError(format!("{file} defines no function `{wanted}`; it defines{list}"))
 }

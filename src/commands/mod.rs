@@ -20,7 +20,8 @@ Exit codes:
   N    what the program gave to WASI's proc_exit
   1    an error: a file that cannot be read, an invalid module, missing imports, a failed assertion
   2    a wrong command line: an unknown collector, option, export or argument
-  134  the program trapped, or did not catch an exception";
+  134  the program trapped, or did not catch an exception
+  141  nobody reads the output any more";
 
 /// What stands on the command line.
 #[derive(Parser)]
@@ -90,7 +91,7 @@ impl Gc {
     }
 
     fn default() -> Gc {
-        Gc::parse(crate::collectors::default().info.name).expect("a collector's options have defaults")
+        Gc::parse(crate::collectors::DEFAULT.info.name).expect("a collector's options have defaults")
     }
 }
 

@@ -19,7 +19,7 @@ Programs may import WASI preview 1 (without files) and `spectest`, the module of
 A function's arguments are numbers (decimal or 0x…, nan, inf), `null`, or a number for an i31. Its results are
 printed one a line, and nothing else is printed on standard output.")]
 pub struct Run {
-    /// The collector, with its options; `gleaner collectors` lists them
+    /// The collector, with its options; `gleaner collectors` lists them, and says which is the default
     #[arg(long, value_name = "NAME[:KEY=VALUE]…", value_parser = Gc::parse)]
     gc: Option<Gc>,
     #[command(flatten)]

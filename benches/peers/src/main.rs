@@ -123,8 +123,8 @@ fn gleaner(args: &Args) -> Vec<Peer> {
                 let mut store = Store::new(&engine, ()).map_err(|e| anyhow!("{e}"))?;
                 let mut linker = Linker::new(&engine);
                 let print = types::FuncType::new([types::ValType::I32], []);
-                let print = Func::new(&mut store, print, |_, _, _| Ok(()));
-                linker.define(&mut store, "spectest", "print_char", print).map_err(|e| anyhow!("{e}"))?;
+                let print = Func::new(&mut store, print, |_, _, _| Ok(())).map_err(|e| anyhow!("{e}"))?;
+                linker.define("spectest", "print_char", print);
                 let instance = linker.instantiate(&mut store, &module).map_err(|e| anyhow!("{e}"))?;
                 let run = instance.get_func(&mut store, "run").map_err(|e| anyhow!("{e}"))?;
                 let start = Instant::now();

@@ -350,6 +350,8 @@ pub mod trap_codes {
     pub const ALLOCATION_TOO_LARGE: TrapCode = TrapCode::unwrap_user(8);
     /// The heap named something that does not exist: a bug in the collector, not in the program.
     pub const HEAP_CORRUPTION: TrapCode = TrapCode::unwrap_user(9);
+    /// An indirect call by an index outside its table.
+    pub const INDIRECT_OUT_OF_BOUNDS: TrapCode = TrapCode::unwrap_user(10);
 }
 
 const _: () = {

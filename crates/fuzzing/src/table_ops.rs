@@ -11,7 +11,7 @@
 
 use crate::program::{Expected, Model, Program, SNAPSHOT_DEPTH, Snapshot};
 use engine::types::{FuncType, RefType, ValType};
-use engine::{AnyRef, AsContextMut, Caller, Config, Engine, ExternRef, Func, Linker, Module, Rooted, Store, Val};
+use engine::{AnyRef, Caller, Config, Engine, ExternRef, Func, Linker, Module, Rooted, Store, Val};
 use gc_api::{CollectionKind, Collector, Outcome, Reclaims};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -175,8 +175,7 @@ fn imports(store: &mut Store<Host>, linker: &mut Linker<Host>, closed_over: &Arc
 }
 
 /// A value as the host sees it.
-fn look(mut store: impl AsContextMut<Data = Host>, value: Option<&Rooted<AnyRef>>, depth: u32) -> Snapshot {
-    let store = &mut store;
+fn look(store: &mut Caller<'_, Host>, value: Option<&Rooted<AnyRef>>, depth: u32) -> Snapshot {
     let Some(value) = value else { return Snapshot::Null };
     if let Some(bits) = value.i31(&*store) {
         // Sign-extended from 31 bits, as `i31.get_s` does.
@@ -189,7 +188,7 @@ fn look(mut store: impl AsContextMut<Data = Host>, value: Option<&Rooted<AnyRef>
         return Snapshot::Deep;
     }
     if let Some(node) = value.as_struct(&*store) {
-        let engine = store.as_context().engine().clone();
+        let engine = store.engine().clone();
         let count = engine.registry().struct_type(node.ty(&*store)).fields.len();
         let fields: Vec<Val> = (0..count).map(|i| node.field(&mut *store, i).expect("it has this field")).collect();
         let Val::I32(number) = fields[0] else { panic!("a node begins with its number, not {:?}", fields[0]) };
@@ -202,7 +201,7 @@ fn look(mut store: impl AsContextMut<Data = Host>, value: Option<&Rooted<AnyRef>
     Snapshot::Array(elements.iter().map(|element| look_val(&mut *store, element, depth - 1)).collect())
 }
 
-fn look_val(store: &mut impl AsContextMut<Data = Host>, value: &Val, depth: u32) -> Snapshot {
+fn look_val(store: &mut Caller<'_, Host>, value: &Val, depth: u32) -> Snapshot {
     match value {
         Val::AnyRef(value) => look(store, value.as_ref(), depth),
         Val::ExternRef(value) => {

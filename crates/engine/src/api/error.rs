@@ -275,6 +275,7 @@ impl Trap {
             trap_codes::NULL_REFERENCE => Trap::NullReference,
             trap_codes::UNREACHABLE => Trap::Unreachable,
             trap_codes::TABLE_OUT_OF_BOUNDS => Trap::TableOutOfBounds,
+            trap_codes::INDIRECT_OUT_OF_BOUNDS => Trap::UndefinedElement,
             trap_codes::INDIRECT_CALL_TO_NULL => Trap::UninitializedElement,
             trap_codes::BAD_SIGNATURE => Trap::BadSignature,
             trap_codes::ARRAY_OUT_OF_BOUNDS => Trap::ArrayOutOfBounds,
@@ -339,12 +340,18 @@ impl StdError for LinkError {}
 #[derive(Clone, Debug, Default)]
 pub struct WasmBacktrace {
     pub(crate) frames: Vec<WasmFrame>,
+    pub(crate) omitted: usize,
 }
 
 impl WasmBacktrace {
-    /// The frames, innermost first.
+    /// The frames, innermost first. Of a deep recursion only those at either end are known.
     pub fn frames(&self) -> &[WasmFrame] {
         &self.frames
+    }
+
+    /// Number of frames that are not known: they stood in the middle.
+    pub fn omitted(&self) -> usize {
+        self.omitted
     }
 }
 
@@ -389,7 +396,7 @@ impl Display for WasmBacktrace {
         for (i, frame) in self.frames.iter().enumerate() {
             if omitted > 0 && (FRAMES_SHOWN..FRAMES_SHOWN + omitted).contains(&i) {
                 if i == FRAMES_SHOWN {
-                    write!(f, "\n        … {omitted} more frames …")?;
+                    write!(f, "\n        … {} more frames …", omitted + self.omitted)?;
                 }
                 continue;
             }

@@ -439,7 +439,6 @@ impl<R: WasmResults> WasmResults for Result<R> {
 /// A closure that can become a function of the host's: see [`Func::wrap`].
 pub trait IntoFunc<T: 'static, P, R>: Send + Sync + 'static {
     #[doc(hidden)]
-
     fn into_func(self) -> (FuncType, Box<HostCall<T>>);
 }
 
@@ -460,7 +459,7 @@ macro_rules! tuples {
             }
         }
 
-        #[allow(non_snake_case, unused_variables)]
+        #[allow(non_snake_case, unused_variables, clippy::unused_unit)]
         impl<$($name: WasmTy),*> WasmResults for ($($name,)*) {
             const COUNT: usize = $count;
 
@@ -484,7 +483,6 @@ macro_rules! tuples {
         where
             F: Fn($($name),*) -> R + Send + Sync + 'static,
         {
-
             fn into_func(self) -> (FuncType, Box<HostCall<T>>) {
                 let ty = FuncType::new(<($($name,)*) as WasmParams>::types(), R::types());
                 let call = move |mut caller: Caller<'_, T>, values: &mut [ValRaw]| {
@@ -501,7 +499,6 @@ macro_rules! tuples {
         where
             F: Fn(Caller<'_, T>, $($name),*) -> R + Send + Sync + 'static,
         {
-
             fn into_func(self) -> (FuncType, Box<HostCall<T>>) {
                 let ty = FuncType::new(<($($name,)*) as WasmParams>::types(), R::types());
                 let call = move |mut caller: Caller<'_, T>, values: &mut [ValRaw]| {

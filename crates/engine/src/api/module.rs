@@ -3,10 +3,10 @@
 use super::engine::{Code, Way, publish};
 use super::{Engine, Error, ErrorKind, Result};
 use crate::compile::CompileError;
+use crate::compile::Emit;
 use crate::info::{ExternKind, ModuleInfo};
 use crate::parse::{Parsed, classify, parse};
 use crate::runtime::code::CodeObject;
-use crate::runtime::store::StoreOpaque;
 use crate::types::{ExternType, FuncType, TagType, TypeRegistry};
 use std::borrow::Cow;
 use std::ffi::c_void;
@@ -37,6 +37,8 @@ pub struct ModuleInner {
     pub bytes: Box<[u8]>,
     /// The code of its functions.
     pub code: Arc<CodeObject>,
+    /// The functions that can escape, by position.
+    pub escaping: Vec<u32>,
     /// Entry trampolines of the functions that can escape, by position.
     entries: Vec<Code>,
 }
@@ -75,18 +77,18 @@ impl Module {
         let Parsed { info, funcs } = parse(bytes, engine.registry())?;
         let code =
             publish(engine.compiler().compile_module(&info, bytes, funcs).map_err(|error| refusal(bytes, error))?)?;
-        let mut escaping: Vec<(u32, u32)> = info.escaping.iter().map(|(func, position)| (*position, *func)).collect();
-        escaping.sort_unstable();
-        let types = escaping.iter().map(|(_, func)| engine.registry().func(info.funcs[*func as usize]));
+        let mut escaping: Vec<u32> = info.escaping.keys().copied().collect();
+        escaping.sort_unstable_by_key(|func| info.escaping[func]);
+        let types = escaping.iter().map(|func| engine.registry().func(info.funcs[*func as usize]));
         let entries = engine.trampolines(Way::Entry, types)?;
         let engine = engine.clone();
-        Ok(Module(Arc::new(ModuleInner { engine, info, bytes: bytes.into(), code, entries })))
+        Ok(Module(Arc::new(ModuleInner { engine, info, bytes: bytes.into(), code, escaping, entries })))
     }
 
     fn translate(engine: &Engine, binary: Result<Cow<'_, [u8]>, wat::Error>) -> Result<Module> {
         match binary {
             Ok(binary) => Module::from_binary(engine, &binary),
-            Err(error) => Err(Error::new(ErrorKind::Module(error.to_string()))),
+            Err(error) => Err(text_error(error)),
         }
     }
 
@@ -127,6 +129,36 @@ impl Module {
     pub fn func_count(&self) -> usize {
         self.0.info.funcs.len()
     }
+
+    /// The name of the function `index`, from the name section or an export.
+    pub fn func_name(&self, index: u32) -> Option<&str> {
+        self.0.info.func_name(index)
+    }
+
+    /// What the functions that `select` wants, by index and name, become under the engine's collector: name (or index) and text
+    /// of each.
+    ///
+    /// # Errors
+    /// As [`Module::new`].
+    pub fn emit(
+        engine: &Engine,
+        source: impl AsRef<[u8]>,
+        emit: Emit,
+        select: impl Fn(u32, Option<&str>) -> bool,
+    ) -> Result<Vec<(String, String)>> {
+        let bytes = wat::parse_bytes(source.as_ref()).map_err(text_error)?;
+        let Parsed { info, funcs } = parse(&bytes, engine.registry())?;
+        let mut texts = Vec::new();
+        for (defined, func) in funcs.into_iter().enumerate() {
+            let index = info.imported_funcs + defined as u32;
+            let name = info.func_name(index);
+            if select(index, name) {
+                let text = engine.compiler().emit_text(&info, &bytes, defined, func, emit)?;
+                texts.push((name.map_or_else(|| index.to_string(), str::to_string), text));
+            }
+        }
+        Ok(texts)
+    }
 }
 
 /// Says what is wrong with a body: invalid, or in need of a feature that is not supported.
@@ -137,6 +169,10 @@ fn refusal(bytes: &[u8], error: CompileError) -> Error {
     }
 }
 
+fn text_error(error: wat::Error) -> Error {
+    Error::new(ErrorKind::Module(error.to_string()))
+}
+
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Module").field("name", &self.name()).finish_non_exhaustive()
@@ -145,13 +181,8 @@ impl fmt::Debug for Module {
 
 impl ModuleInner {
     /// Code with the array convention for the function at this position among those that can escape.
-    pub(crate) fn array_call(&self, position: u32) -> *const c_void {
-        self.entries[position as usize].0
-    }
-
-    /// Makes the module's code known to a store, unless it is.
-    pub(crate) fn load_into(self: &Arc<Self>, store: &mut StoreOpaque) {
-        store.load_module(self);
+    pub(crate) fn array_call(&self, position: usize) -> *const c_void {
+        self.entries[position].0
     }
 }
 

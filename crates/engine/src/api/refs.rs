@@ -167,11 +167,8 @@ impl Rooted<ExternRef> {
     }
 
     /// The host's value, to be changed.
-    pub fn data_mut<'a, T: 'static>(
-        &self,
-        store: &'a mut super::StoreContextMut<'_, T>,
-    ) -> Option<&'a mut (dyn Any + Send + Sync)> {
-        let store = store.opaque();
+    pub fn data_mut<'a, C: AsContextMut>(&self, store: &'a mut C) -> Option<&'a mut (dyn Any + Send + Sync)> {
+        let store: &'a mut StoreOpaque = &mut store.as_context_mut().0.opaque;
         let id = host_id(store, &self.get(store))?;
         store.hosts_mut().get_mut(id)
     }
@@ -405,7 +402,6 @@ impl Rooted<ArrayRef> {
     }
 
     /// Number of elements.
-    #[expect(clippy::len_without_is_empty, reason = "needs the store")]
     pub fn len(&self, store: impl AsContext) -> u32 {
         let store = store.as_context();
         store.opaque().memory().array_length(&self.get(store.opaque()))

@@ -3,7 +3,7 @@
 use super::{Engine, Extern, Instance, Result, Stats};
 use crate::runtime::store::StoreOpaque;
 use crate::vm::{VMFuncRef, ValRaw};
-use gc_api::{Collection, CollectionKind, GcHeap, Outcome, Reason};
+use gc_api::{Collection, CollectionKind, GcHeap, Outcome, Reason, Roots};
 use std::fmt;
 
 /// Instances, functions and objects, with a heap of their own; and data of the host's, which its functions can reach.
@@ -66,9 +66,19 @@ impl<T: 'static> Store<T> {
         self.as_context_mut().gc(kind)
     }
 
+    /// Collects as `request` says: it may ask for a slice only.
+    pub fn collect(&mut self, request: Collection) -> Outcome {
+        self.0.opaque.collect(request)
+    }
+
     /// What the collector has done, and where the heap's bytes are.
     pub fn stats(&self) -> Stats {
         self.as_context().stats()
+    }
+
+    /// Shows the heap together with all roots, as a collection would see them: for verifiers and snapshots.
+    pub fn inspect<R>(&mut self, look: impl FnOnce(&dyn GcHeap, &mut dyn Roots) -> R) -> R {
+        self.0.opaque.inspect(look)
     }
 
     /// The heap, to look at: its objects, its own checks.
@@ -279,6 +289,11 @@ impl<'a, T: 'static> Caller<'a, T> {
     pub fn instance(&self) -> Option<Instance> {
         let id = self.store.0.opaque.id();
         (self.instance != u32::MAX).then(|| Instance::from_id(id, self.instance))
+    }
+
+    /// Shows the heap together with all roots: see [`Store::inspect`].
+    pub fn inspect<R>(&mut self, look: impl FnOnce(&dyn GcHeap, &mut dyn Roots) -> R) -> R {
+        self.opaque().inspect(look)
     }
 
     /// An export of the calling instance.

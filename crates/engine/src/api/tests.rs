@@ -211,7 +211,10 @@ fn a_store_owns_its_closures() {
         let engine = store.engine().clone();
         let mut store = Store::new(&engine, ()).unwrap();
         let held = (Dropped(drops.clone()), ExternRef::new(&mut store, Dropped(drops.clone())).unwrap());
-        Func::wrap(&mut store, move || drop(held.1.clone())).unwrap();
+        Func::wrap(&mut store, move || {
+            let _whole = &held;
+        })
+        .unwrap();
         assert_eq!(drops.load(SeqCst), 0);
         drop(store);
         assert_eq!(drops.load(SeqCst), 2, "neither the closure nor the value that it holds outlives the store");
@@ -695,6 +698,76 @@ fn stores_run_in_each_other_and_on_other_threads() {
         assert_eq!(other, Some(2));
         assert_eq!(trap(store, outer, "trap", &[]), Trap::Unreachable);
     });
+}
+
+#[test]
+fn a_corrupt_heap_is_an_error_and_not_a_panic() {
+    each::<()>(|store, linker| {
+        linker.func_wrap("host", "corrupt", || -> () { panic!("corrupt heap: {}", "a test") }).unwrap();
+        let instance =
+            instance(store, linker, r#"(module (import "host" "corrupt" (func $f)) (func (export "f") (call $f)))"#);
+        let error = call(store, instance, "f", &[]).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Corruption(message) if message == "corrupt heap: a test"));
+    });
+}
+
+#[test]
+fn roots_are_shown_by_kind() {
+    use gc_api::RootKind;
+    each::<()>(|store, linker| {
+        linker
+            .func_wrap("host", "look", |mut caller: Caller<'_, ()>, _: Option<Rooted<AnyRef>>| {
+                let count = |kind| {
+                    let mut count = 0;
+                    caller.inspect(|_, roots| roots.visit(kind, &mut |slot| count += i32::from(slot.get().is_some())));
+                    count
+                };
+                let [stack, global, table, segment, host, exception] = RootKind::ALL.map(count);
+                (stack, global, table, segment, host, exception)
+            })
+            .unwrap();
+        let instance = instance(
+            store,
+            linker,
+            r#"(module
+              (type $s (struct))
+              (import "host" "look" (func $look (param anyref) (result i32 i32 i32 i32 i32 i32)))
+              (global $a (mut (ref null $s)) (struct.new $s))
+              (table 10 (ref null $s) (struct.new $s))
+              (elem (ref $s) (struct.new $s) (struct.new $s) (struct.new $s))
+              (func (export "look") (result i32 i32 i32 i32 i32 i32)
+                (local $x (ref $s))
+                (local.set $x (struct.new $s))
+                (call $look (local.get $x))
+                (drop (ref.eq (local.get $x) (global.get $a)))))"#,
+        );
+        let counts: Vec<_> = call(store, instance, "look", &[]).unwrap().iter().map(|v| v.i32().unwrap()).collect();
+        assert_eq!(counts, [1, 1, 10, 3, 1, 0]);
+    });
+}
+
+#[test]
+fn what_should_move_between_threads_can() {
+    fn send<T: Send>() {}
+    fn sync<T: Sync>() {}
+    send::<Store<()>>();
+    send::<Linker<()>>();
+    send::<Error>();
+    sync::<Error>();
+    send::<Rooted<AnyRef>>();
+    send::<Module>();
+    sync::<Module>();
+    send::<Engine>();
+    sync::<Engine>();
+}
+
+#[test]
+fn functions_can_be_looked_at() {
+    let engine = engine(&gc_null::COLLECTOR);
+    let source = r#"(module (func $f) (func (export "g") (result i32) (i32.const 77)))"#;
+    let texts = Module::emit(&engine, source, crate::Emit::Clif, |_, name| name == Some("g")).unwrap();
+    assert_eq!(texts.len(), 1);
+    assert!(texts[0].0 == "g" && texts[0].1.contains("77"), "{texts:?}");
 }
 
 #[test]

@@ -7,15 +7,16 @@ use crate::api::{WasmBacktrace, WasmFrame};
 
 /// The functions that are active now. Compiled code has been left, or there is none.
 pub fn capture(store: &StoreOpaque) -> WasmBacktrace {
-    let mut frames = Vec::new();
+    let (mut frames, mut omitted) = (Vec::new(), 0);
     // SAFETY: the record lives as long as the store, and compiled code is not running.
     for bounds in unsafe { signals::activations(store.vm()) } {
         let mut backtrace = Backtrace::new();
         // SAFETY: each activation waits for what it called, so its frames are still there.
         backtrace.record(unsafe { unwind::frames(bounds) });
         frames.extend(backtrace.pcs().into_iter().filter_map(|pc| frame(store, pc - 1)));
+        omitted += backtrace.omitted();
     }
-    WasmBacktrace { frames }
+    WasmBacktrace { frames, omitted }
 }
 
 /// The functions that were active at a fault, of which all but the newest were in a call; and those below.
@@ -23,8 +24,9 @@ pub fn of_fault(store: &StoreOpaque, fault: &Backtrace) -> WasmBacktrace {
     let pcs = fault.pcs().into_iter().enumerate().map(|(i, pc)| if i == 0 { pc } else { pc - 1 });
     let mut frames: Vec<_> = pcs.filter_map(|pc| frame(store, pc)).collect();
     // The activation of the fault has ended.
-    frames.extend(capture(store).frames);
-    WasmBacktrace { frames }
+    let below = capture(store);
+    frames.extend(below.frames);
+    WasmBacktrace { frames, omitted: fault.omitted() + below.omitted }
 }
 
 fn frame(store: &StoreOpaque, pc: usize) -> Option<WasmFrame> {

@@ -4,6 +4,8 @@
 //! `u64::MAX` with the reason noted in the store. The trampoline then calls [`unwind_pending`], which never returns: it goes on in
 //! the nearest handler of an exception, or where compiled code was entered.
 
+#![expect(clippy::too_many_arguments, reason = "builtins take what instructions take")]
+
 use super::arch;
 use super::instance::{self, Segment, range};
 use super::objects::{Novelty, span};
@@ -333,7 +335,6 @@ fn array_init_elem(
 }
 
 /// Copies elements of a segment into an array. Bounds have been checked.
-#[expect(clippy::too_many_arguments, reason = "those of the instruction")]
 fn copy_segment(
     store: &mut StoreOpaque,
     instance: u32,

@@ -161,7 +161,7 @@ pub fn instantiate(store: &mut StoreOpaque, module: &Arc<ModuleInner>, imports: 
         roll_back(store, mark);
         return Err(error);
     }
-    module.load_into(store);
+    store.load_module(module);
     run_segments(store, index)?;
     Ok(index)
 }
@@ -272,12 +272,12 @@ fn initialise(store: &mut StoreOpaque, index: u32, imports: &[ImportedItem]) -> 
 fn define_funcs(store: &mut StoreOpaque, index: u32) {
     let module = store.instances[index as usize].module.clone();
     let (info, vmctx) = (&module.info, store.instances[index as usize].context());
-    for (function, position) in &info.escaping {
-        let place = store.instances[index as usize].part::<VMFuncRef>(info.offsets.func_refs, *position as usize);
+    for (position, function) in module.escaping.iter().enumerate() {
+        let place = store.instances[index as usize].part::<VMFuncRef>(info.offsets.func_refs, position);
         let id = store.push_func(place.as_ptr());
         let type_index = info.funcs[*function as usize];
         let wasm_call = module.code.address((*function - info.imported_funcs) as usize).cast();
-        let array_call = module.array_call(*position);
+        let array_call = module.array_call(position);
         // SAFETY: `part` checked the place; nobody reads it yet.
         unsafe { place.write(VMFuncRef { wasm_call, vmctx, array_call, type_index, id }) };
     }
@@ -320,8 +320,9 @@ fn roll_back(store: &mut StoreOpaque, mark: Mark) {
         drop_segment(store, mark.instances as u32, segment as u32);
     }
     for id in mark.tables..store.tables.len() {
-        let count = store.tables[id].len();
-        table_fill(store, id as u32, 0, 0, count).expect("all of a table is inside it");
+        if let (Elements::Refs(_), count) = (store.tables[id].elements(), store.tables[id].len()) {
+            table_fill(store, id as u32, 0, 0, count).expect("all of a table is inside it");
+        }
     }
     for id in mark.globals..store.globals.len() {
         write_global(store, id as u32, 0);

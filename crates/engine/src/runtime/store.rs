@@ -19,7 +19,7 @@ use crate::types::{GlobalType, TypeIndex, TypeRegistry};
 use crate::vm::{ArrayCall, VMCONTEXT_MAGIC, VMContext, VMFuncRef, VMHostContext, VMStoreContext, ValRaw};
 use gc_api::{
     CellKind, Collection, CollectionKind, GcEvents, GcHeap, GcKind, HeapLimits, HeapMemory, INDEX_SPACE,
-    NeedsCollection, NewObject, Outcome, Phase, Reason, RefCell32, SizingDecision, VMGcRef, WriteSite,
+    NeedsCollection, NewObject, Outcome, Phase, Reason, RefCell32, Roots, SizingDecision, VMGcRef, WriteSite,
 };
 use std::any::Any;
 use std::ffi::c_void;
@@ -58,7 +58,7 @@ pub struct StoreOpaque {
     /// Tags by id.
     pub tags: Vec<Tag>,
     /// Records of the host's own tables, memories and globals, which no instance holds.
-    owned: Vec<Box<dyn Any + Send>>,
+    owned: Vec<*mut (dyn Any + Send)>,
     handles: HandleTable,
     /// Activations of compiled code, one in the other.
     depth: usize,
@@ -141,6 +141,21 @@ impl Pending {
             _ => Pending::Panic(payload),
         }
     }
+}
+
+/// The roots of a store, while its heap is in use.
+macro_rules! roots {
+    ($store:ident) => {
+        StoreRoots {
+            code: &$store.code,
+            vm: $store.vm.as_ptr(),
+            instances: &$store.instances,
+            globals: &$store.globals,
+            tables: &$store.tables,
+            handles: $store.handles.slots(),
+            exception: &$store.exception,
+        }
+    };
 }
 
 impl StoreOpaque {
@@ -348,10 +363,9 @@ impl StoreOpaque {
 
     /// Keeps a record of the host's own until the store is dropped; its address.
     pub fn own<R: Send + 'static>(&mut self, record: R) -> NonNull<R> {
-        let mut record = Box::new(record);
-        let address = NonNull::from(&mut *record);
-        self.owned.push(record);
-        address
+        let record = NonNull::from(Box::leak(Box::new(record)));
+        self.owned.push(record.as_ptr());
+        record
     }
 
     // ---- References ----
@@ -471,7 +485,10 @@ impl StoreOpaque {
         let mut attempts = 0;
         loop {
             let NeedsCollection { bytes } = match self.heap.allocate(object) {
-                Ok(object) => return Ok(object),
+                Ok(object) => {
+                    self.drop_dead_hosts();
+                    return Ok(object);
+                }
                 Err(needs) => needs,
             };
             let mut decision = self.heap.on_allocation_failure(bytes, attempts);
@@ -517,15 +534,7 @@ impl StoreOpaque {
         self.release_handles();
         let mut watch = Watch { pauses: &mut self.pauses, phase: None, since: Instant::now() };
         let start = watch.since;
-        let mut roots = StoreRoots {
-            code: &self.code,
-            vm: self.vm.as_ptr(),
-            instances: &self.instances,
-            globals: &self.globals,
-            tables: &self.tables,
-            handles: self.handles.slots(),
-            exception: &self.exception,
-        };
+        let mut roots = roots!(self);
         let outcome = self.heap.collect(request, &mut roots, &mut watch);
         watch.end();
         if outcome != Outcome::Refused {
@@ -533,6 +542,12 @@ impl StoreOpaque {
         }
         self.drop_dead_hosts();
         outcome
+    }
+
+    /// Shows the heap and all roots, as a collection would see them.
+    pub fn inspect<R>(&mut self, look: impl FnOnce(&dyn GcHeap, &mut dyn Roots) -> R) -> R {
+        self.release_handles();
+        look(&*self.heap, &mut roots!(self))
     }
 
     /// What the heap asks for after a slow path.
@@ -694,6 +709,10 @@ impl Drop for StoreOpaque {
         for function in &self.host_funcs {
             // SAFETY: made by `Box::leak` in `push_host_func`, freed once; compiled code that knows it will not run again.
             drop(unsafe { Box::from_raw(function.context.as_ptr()) });
+        }
+        for record in &self.owned {
+            // SAFETY: made by `Box::leak` in `own`, freed once; what points to it is dropped without a look at it.
+            drop(unsafe { Box::from_raw(*record) });
         }
         // SAFETY: made by `Box::leak` in `new`, freed once; nothing uses it after the store.
         drop(unsafe { Box::from_raw(self.vm.as_ptr()) });
