@@ -151,7 +151,7 @@ fn wasmtime(args: &Args) -> Vec<Peer> {
         prepare: Box::new(move |program| {
             let mut config = Config::new();
             config.wasm_gc(true).wasm_function_references(true).wasm_exceptions(true).wasm_tail_call(true);
-            config.collector(collector).max_wasm_stack(64 << 20);
+            config.collector(collector).max_wasm_stack(64 << 20).async_stack_size(80 << 20);
             let engine = Engine::new(&config).map_err(|e| anyhow!("{e:?}"))?;
             let module = Module::new(&engine, &program.wasm).map_err(|e| anyhow!("{e:?}"))?;
             let n = program.n;

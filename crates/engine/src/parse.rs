@@ -124,6 +124,18 @@ pub enum ParseError {
     },
 }
 
+impl ParseError {
+    /// The feature for lack of which the module was refused.
+    pub fn unsupported_feature(&self) -> Option<&'static str> {
+        match self {
+            ParseError::Unsupported { feature, .. } => Some(feature),
+            ParseError::LegacyExceptions { .. } => Some("legacy exception handling"),
+            ParseError::Component => Some("the component model"),
+            ParseError::Invalid { .. } | ParseError::Truncated { .. } | ParseError::Limit { .. } => None,
+        }
+    }
+}
+
 /// Decodes and validates everything of the module `bytes` but the bodies of its functions, and registers its types.
 ///
 /// Takes time linear in the size of the binary.
@@ -157,7 +169,7 @@ pub fn body(bytes: &[u8], range: Range<usize>) -> FunctionBody<'_> {
 /// What the validator's `error` about the module `bytes`, from [`parse`] or from the body of a function, means for the
 /// module's author.
 ///
-/// Takes up to a dozen validations of the whole module.
+/// Takes a few dozen validations of the whole module at most.
 pub fn classify(bytes: &[u8], error: BinaryReaderError) -> ParseError {
     let offset = error.offset() as usize;
     if let Some((start, part)) = truncated_part(bytes)
@@ -186,7 +198,13 @@ pub fn classify(bytes: &[u8], error: BinaryReaderError) -> ParseError {
     let helps = |feature| validate(feature).is_err_and(|later| later.offset() > error.offset());
     let first = || candidates().find(|(_, feature)| helps(*feature));
     let message = error.message().into();
-    match suffices().or_else(needed).or_else(first) {
+    // Several may be needed before the validator gets any further: then the first without which the rest do not suffice.
+    let without = |feature| {
+        let others = candidates().filter(|(_, other)| !other.contains(feature));
+        others.fold(WasmFeatures::empty(), |all, (_, other)| all | *other)
+    };
+    let together = || candidates().find(|(_, feature)| validate(without(*feature)).is_err());
+    match suffices().or_else(needed).or_else(first).or_else(together) {
         Some((feature, _)) => ParseError::Unsupported { feature, offset, message },
         None => ParseError::Invalid { message, offset },
     }
@@ -812,8 +830,14 @@ mod tests {
 
     #[test]
     fn modules_that_mix_unsupported_features_name_one() {
-        let error = check_text("(module (memory i64 1) (func (param v128)))").unwrap_err();
-        assert!(matches!(error, ParseError::Unsupported { .. }), "{error:?}");
+        for text in [
+            "(module (memory i64 1) (func (param v128)))",
+            // Each alone leaves an error in the same place, about the other.
+            "(module (memory i64 0xFFFF_FFFF_FFFF_FFFF (pagesize 1)))",
+        ] {
+            let error = check_text(text).unwrap_err();
+            assert!(matches!(error, ParseError::Unsupported { .. }), "{text}: {error:?}");
+        }
     }
 
     #[test]

@@ -294,7 +294,6 @@ macro_rules! builtins {
                 match self { $(Builtin::$name => stringify!($function)),* }
             }
         }
-        pub(crate) use builtins;
     };
 }
 

@@ -339,7 +339,7 @@ macro_rules! accessors {
             #[inline]
             pub fn $load(&self, index: u32, offset: u32) -> $int {
                 let address = self.address(index, offset, $bytes);
-                if address % $bytes != 0 {
+                if !(address as *const $atomic).is_aligned() {
                     out_of_heap(index, offset);
                 }
                 // SAFETY: committed (checked by `address`) for as long as `self` lives, aligned (checked above), and
@@ -354,7 +354,7 @@ macro_rules! accessors {
             #[inline]
             pub fn $store(&self, index: u32, offset: u32, value: $int) {
                 let address = self.address(index, offset, $bytes);
-                if address % $bytes != 0 {
+                if !(address as *const $atomic).is_aligned() {
                     out_of_heap(index, offset);
                 }
                 // SAFETY: as for the load.

@@ -35,6 +35,7 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
+    unsupported: Option<&'static str>,
     backtrace: Option<WasmBacktrace>,
 }
 
@@ -63,7 +64,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error of this kind.
     pub fn new(kind: ErrorKind) -> Error {
-        Error(Box::new(Inner { kind, backtrace: None }))
+        Error(Box::new(Inner { kind, unsupported: None, backtrace: None }))
     }
 
     /// An error of the host's, for functions that the program calls. [`Error::host_error`] gets it back.
@@ -108,6 +109,20 @@ impl Error {
             ErrorKind::Trap(trap) => Some(*trap),
             _ => None,
         }
+    }
+
+    /// The feature that a module needs and Gleaner does not have, if that is why it was refused.
+    ///
+    /// ```
+    /// # use engine::{Engine, Module};
+    /// # let engine = Engine::new(gc_null::COLLECTOR.with(&Default::default()).unwrap()).unwrap();
+    /// let error = Module::new(&engine, "(module (func (param v128)))").unwrap_err();
+    /// assert_eq!(error.unsupported_feature(), Some("SIMD (v128)"));
+    /// let error = Module::new(&engine, "(module (func (result i32)))").unwrap_err();
+    /// assert_eq!(error.unsupported_feature(), None);
+    /// ```
+    pub fn unsupported_feature(&self) -> Option<&str> {
+        self.0.unsupported
     }
 
     /// The error that a function of the host's returned, if it was one of type `E`.
@@ -174,7 +189,8 @@ impl From<Trap> for Error {
 
 impl From<ParseError> for Error {
     fn from(error: ParseError) -> Error {
-        Error::new(ErrorKind::Module(error.to_string()))
+        let kind = ErrorKind::Module(error.to_string());
+        Error(Box::new(Inner { kind, unsupported: error.unsupported_feature(), backtrace: None }))
     }
 }
 

@@ -98,7 +98,7 @@ impl Translator<'_, '_> {
         let expected = self.env.info.types.get(type_index);
         let index = self.pop();
         let element = self.env.info.tables[table as usize].element;
-        let address = self.table_element(table, index, trap_codes::TABLE_OUT_OF_BOUNDS);
+        let address = self.table_element(table, index, trap_codes::INDIRECT_OUT_OF_BOUNDS);
         let flags = Region::Tables.flags(self.b.func);
         let func = self.b.ins().load(I64, flags, address, 0);
         let registry = &self.env.compiler.registry;
