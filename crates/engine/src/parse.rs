@@ -68,7 +68,7 @@ const MAX_MODULE_BYTES: usize = u32::MAX as usize;
 pub struct Parsed {
     /// What it declares.
     pub info: ModuleInfo,
-    /// What validates the body of each defined function, in order; [`body`] reads the body itself.
+    /// What validates the body of each defined function, in order.
     pub funcs: Vec<FuncToValidate<ValidatorResources>>,
 }
 
@@ -158,14 +158,6 @@ pub fn parse(bytes: &[u8], registry: &TypeRegistry) -> Result<Parsed, ParseError
     Ok(Parsed { info: decoded.finish()?, funcs: sections.funcs })
 }
 
-/// The body of a defined function, for which [`ModuleInfo::bodies`] has the `range` in the module `bytes`.
-///
-/// # Panics
-/// When the range is not inside the module.
-pub fn body(bytes: &[u8], range: Range<usize>) -> FunctionBody<'_> {
-    FunctionBody::new(BinaryReader::new_features(&bytes[range.clone()], range.start as u64, FEATURES))
-}
-
 /// What the validator's `error` about the module `bytes`, from [`parse`] or from the body of a function, means for the
 /// module's author.
 ///
@@ -199,11 +191,12 @@ pub fn classify(bytes: &[u8], error: BinaryReaderError) -> ParseError {
     let first = || candidates().find(|(_, feature)| helps(*feature));
     let message = error.message().into();
     // Several may be needed before the validator gets any further: then the first without which the rest do not suffice.
-    let without = |feature| {
-        let others = candidates().filter(|(_, other)| !other.contains(feature));
-        others.fold(WasmFeatures::empty(), |all, (_, other)| all | *other)
+    let union = |without: Option<WasmFeatures>| {
+        let kept = candidates().filter(|(_, other)| without.is_none_or(|feature| !other.contains(feature)));
+        kept.fold(WasmFeatures::empty(), |all, (_, other)| all | *other)
     };
-    let together = || candidates().find(|(_, feature)| validate(without(*feature)).is_err());
+    let needs = |feature| validate(union(None)).is_ok() && validate(union(Some(feature))).is_err();
+    let together = || candidates().find(|(_, feature)| needs(*feature));
     match suffices().or_else(needed).or_else(first).or_else(together) {
         Some((feature, _)) => ParseError::Unsupported { feature, offset, message },
         None => ParseError::Invalid { message, offset },
@@ -682,7 +675,9 @@ mod tests {
         let parsed = parse(bytes, &TypeRegistry::new().unwrap())?;
         for (func, range) in parsed.funcs.into_iter().zip(&parsed.info.bodies) {
             let mut validator = func.into_validator(FuncValidatorAllocations::default());
-            validator.validate(&body(bytes, range.clone())).map_err(|error| classify(bytes, error))?;
+            let reader = BinaryReader::new_features(&bytes[range.clone()], range.start as u64, FEATURES);
+            let body = FunctionBody::new(reader);
+            validator.validate(&body).map_err(|error| classify(bytes, error))?;
         }
         Ok(())
     }

@@ -29,6 +29,8 @@ pub const GUARD_BYTES: u64 = 32 << 20;
 pub const CELLS_BELOW_BASE: i32 = 4096;
 /// Number of 64-bit cells.
 pub const CELL_COUNT: usize = 64;
+/// Growth by at most so many bytes is backed with memory at once.
+const POPULATE_BYTES: usize = 8 << 20;
 /// Address space for side tables.
 const SIDE_BYTES: usize = 2 << 30;
 
@@ -143,8 +145,10 @@ impl HeapMemory {
                 .reservation
                 .protect(offset, len, Protection::ReadWrite)
                 .map_err(|source| HeapError::System { what: "growing the heap", source })?;
-            if len >= 2 << 20 {
-                self.0.reservation.prefer_huge_pages(offset, len);
+            // One call instead of a fault per page, for what will be used at once. Larger steps are for one large object, or more than
+            // is needed soon. Large pages were measured and are not asked for: their compaction stalls cost more than they save.
+            if len <= POPULATE_BYTES {
+                self.0.reservation.populate(offset, len);
             }
         }
         self.0.committed.store(end.min(self.0.limit), Relaxed);
@@ -528,7 +532,7 @@ impl SideTable {
         let per_word = 64 / self.entry.bits() as u64;
         while index < range.end as u64 {
             let entry = index >> self.shift;
-            let aligned = entry % per_word == 0;
+            let aligned = entry.is_multiple_of(per_word);
             if aligned && (entry + per_word) << self.shift <= range.end as u64 {
                 self.word(entry * self.entry.bits() as u64).store(0, Relaxed);
                 index = (entry + per_word) << self.shift;
@@ -543,7 +547,7 @@ impl SideTable {
     /// Costs one load per 64 bits of the table.
     pub fn next_set(&self, from: u32, to: u32) -> Option<u32> {
         let bits = self.entry.bits() as u64;
-        let mut bit = (from as u64).next_multiple_of(1 << self.shift) / (1 << self.shift) * bits;
+        let mut bit = (from as u64).div_ceil(1 << self.shift) * bits;
         let end = ((to as u64) >> self.shift) * bits;
         while bit < end {
             let word = self.word(bit).load(Relaxed) >> (bit % 64);

@@ -102,12 +102,12 @@ impl Reservation {
         Ok(())
     }
 
-    /// Asks for large pages behind the range; a hint that may do nothing.
-    pub fn prefer_huge_pages(&self, offset: usize, bytes: usize) {
+    /// Backs accessible pages with memory before they are touched; a hint that may do nothing.
+    pub fn populate(&self, offset: usize, bytes: usize) {
         self.check(offset, bytes);
         #[cfg(target_os = "linux")]
         // SAFETY: as in `discard`; this advice changes no contents.
-        let _ = unsafe { mm::madvise(self.at(offset), bytes, Advice::LinuxHugepage) };
+        let _ = unsafe { mm::madvise(self.at(offset), bytes, Advice::LinuxPopulateWrite) };
     }
 
     fn at(&self, offset: usize) -> *mut c_void {

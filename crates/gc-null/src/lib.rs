@@ -2,7 +2,7 @@
 //!
 //! 1. The objects' part of the heap is one region between [`Cell::BUMP`] and the committed end, [`Cell::LIMIT`].
 //!    Compiled code bumps inline, the host bumps the same cells.
-//! 2. When the region is full the heap grows by a chunk as large as it is, at least 8 MiB and at most 64 MiB; by what
+//! 2. When the region is full the heap grows by a chunk as large as it is, at least 1 MiB and at most 8 MiB; by what
 //!    is left below the limit where a chunk does not fit; and at the limit the program traps.
 //! 3. There are no barriers, no side tables and no collections.
 //!
@@ -34,9 +34,9 @@ const INFO: CollectorInfo = CollectorInfo {
 };
 
 /// Bytes by which the heap grows, at least.
-const MIN_CHUNK: u64 = 8 << 20;
+const MIN_CHUNK: u64 = 1 << 20;
 /// Bytes by which the heap grows, at most, unless one object needs more.
-const MAX_CHUNK: u64 = 64 << 20;
+const MAX_CHUNK: u64 = 8 << 20;
 
 fn make(_: &CollectorOptions) -> Result<Arc<dyn GcRuntime>, OptionError> {
     Ok(Arc::new(Null))

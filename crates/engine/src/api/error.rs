@@ -402,32 +402,41 @@ impl WasmFrame {
     }
 }
 
-/// Backtraces of runaway recursion show this many frames at either end.
-const FRAMES_SHOWN: usize = 20;
+/// Of a runaway recursion, so many frames are printed from the innermost on. All of them are known.
+const INNERMOST: usize = 20;
+/// And so many at the outermost end. All of those are known, too, so frames are numbered as if none were missing.
+const OUTERMOST: usize = 16;
 
 impl Display for WasmBacktrace {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str("wasm backtrace:")?;
-        let omitted = self.frames.len().saturating_sub(2 * FRAMES_SHOWN);
-        for (i, frame) in self.frames.iter().enumerate() {
-            if omitted > 0 && (FRAMES_SHOWN..FRAMES_SHOWN + omitted).contains(&i) {
-                if i == FRAMES_SHOWN {
-                    write!(f, "\n        … {} more frames …", omitted + self.omitted)?;
-                }
-                continue;
-            }
-            write!(f, "\n  {i:>3}: ")?;
-            if let Some(offset) = frame.offset {
-                write!(f, "{offset:#7x} - ")?;
-            }
-            if let Some(module) = &frame.module {
-                write!(f, "{module}!")?;
-            }
-            match &frame.name {
-                Some(name) => write!(f, "${name}")?,
-                None => write!(f, "function {}", frame.function)?,
-            }
+        let known = self.frames.len();
+        let (first, last) = match known.checked_sub(INNERMOST + OUTERMOST) {
+            Some(hidden) if hidden > 0 => (INNERMOST, known - OUTERMOST),
+            _ => (known, known),
+        };
+        self.frames[..first].iter().enumerate().try_for_each(|(i, frame)| write!(f, "\n  {i:>3}: {frame}"))?;
+        if last > first {
+            write!(f, "\n        … {} more frames …", last - first + self.omitted)?;
         }
-        Ok(())
+        let outermost = self.frames.iter().enumerate().skip(last);
+        outermost
+            .map(|(i, frame)| (i + self.omitted, frame))
+            .try_for_each(|(i, frame)| write!(f, "\n  {i:>3}: {frame}"))
+    }
+}
+
+impl Display for WasmFrame {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(offset) = self.offset {
+            write!(f, "{offset:#7x} - ")?;
+        }
+        if let Some(module) = &self.module {
+            write!(f, "{module}!")?;
+        }
+        match &self.name {
+            Some(name) => write!(f, "${name}"),
+            None => write!(f, "function {}", self.function),
+        }
     }
 }

@@ -231,7 +231,7 @@ impl Translator<'_, '_> {
         let flags = Region::Data.flags(self.b.func);
         self.b.ins().store(flags, id, address, EXCEPTION_TAG_OFFSET as i32);
         for ((value, ty), field) in values.into_iter().zip(&params).zip(&layout.fields) {
-            let storage = crate::types::StorageType::Val(ty.clone());
+            let storage = crate::types::StorageType::Val(*ty);
             self.init_field(exception, field.offset, &storage, value);
         }
         self.throw_ref(exception);

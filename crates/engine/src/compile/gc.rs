@@ -162,7 +162,7 @@ impl Translator<'_, '_> {
     fn field(&self, type_index: u32, field: u32) -> (StorageType, u32) {
         let ty = self.env.info.types.get(type_index);
         let registry = &self.env.compiler.registry;
-        let storage = registry.struct_type(ty).fields[field as usize].storage.clone();
+        let storage = registry.struct_type(ty).fields[field as usize].storage;
         (storage, registry.struct_layout(ty).fields[field as usize].offset)
     }
 
@@ -193,7 +193,7 @@ impl Translator<'_, '_> {
         self.b.ins().trapnz(outside, trap_codes::ARRAY_OUT_OF_BOUNDS);
         let ty = self.env.info.types.get(type_index);
         let registry = &self.env.compiler.registry;
-        let storage = registry.array_type(ty).element.storage.clone();
+        let storage = registry.array_type(ty).element.storage;
         let layout = registry.array_layout(ty);
         let scaled = self.b.ins().ishl_imm_u(index, layout.element_log2 as i64);
         let offset = self.b.ins().iadd_imm_s(scaled, layout.base as i64);
@@ -448,7 +448,7 @@ impl Translator<'_, '_> {
 
     /// An element's bits in 64, as they stand in the array.
     fn element_bits(&mut self, ty: TypeIndex, value: Value) -> Value {
-        let storage = self.env.compiler.registry.array_type(ty).element.storage.clone();
+        let storage = self.env.compiler.registry.array_type(ty).element.storage;
         let flags = cranelift_codegen::ir::MemFlagsData::new();
         match storage {
             StorageType::Val(ValType::F32) => {

@@ -115,7 +115,7 @@ impl Translator<'_, '_> {
                 }
             }
             O::GlobalGet { global_index } => {
-                let ty = self.env.info.globals[*global_index as usize].clone();
+                let ty = self.env.info.globals[*global_index as usize];
                 let place = self.env.global(&mut self.b, *global_index);
                 let value = match ty.content {
                     ValType::Ref(r) if !is_func(r.heap) => {
@@ -133,7 +133,7 @@ impl Translator<'_, '_> {
             }
             O::GlobalSet { global_index } => {
                 let value = self.pop();
-                let ty = self.env.info.globals[*global_index as usize].clone();
+                let ty = self.env.info.globals[*global_index as usize];
                 let place = self.env.global(&mut self.b, *global_index);
                 match ty.content {
                     ValType::Ref(r) if !is_func(r.heap) => {

@@ -113,7 +113,7 @@ impl Model {
                 let raw = self.raw(val);
                 self.globals[cell].1 = val;
                 match VMGcRef::from_raw(raw) {
-                    new if raw % 3 == 0 => self.m.heap.write_ref(global(&self.globals[cell].0), new.as_ref()),
+                    new if raw.is_multiple_of(3) => self.m.heap.write_ref(global(&self.globals[cell].0), new.as_ref()),
                     _ => self.m.set_global(&self.globals[cell].0, raw),
                 }
             }
@@ -122,7 +122,7 @@ impl Model {
             16 => {
                 let slot = self.slot();
                 let small = self.random.below(1 << 20) as u32;
-                self.put(slot, if small % 3 == 0 { Val::Small(small) } else { Val::Null });
+                self.put(slot, if small.is_multiple_of(3) { Val::Small(small) } else { Val::Null });
             }
             17 => self.table_copy(),
             18 if self.random.below(10) == 0 => self.m.collect(),
