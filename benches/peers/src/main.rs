@@ -52,7 +52,7 @@ struct Listed {
 
 #[derive(Deserialize)]
 struct MoonBit {
-    run: BTreeMap<String, i32>,
+    run: BTreeMap<i32, i32>,
 }
 
 fn programs(args: &Args) -> Result<Vec<Program>> {
@@ -79,7 +79,7 @@ fn programs(args: &Args) -> Result<Vec<Program>> {
         let path = benches.join("moonbit/wasm").join(format!("{name}.wasm"));
         let small = program.run.iter().next_back().ok_or_else(|| anyhow!("{name} has no sizes"))?;
         let (n, expected) = match args.quick {
-            true => (small.0.parse()?, Some(*small.1)),
+            true => (*small.0, Some(*small.1)),
             false => (*sizes.get(&name).ok_or_else(|| anyhow!("{name} has no default size"))?, None),
         };
         programs.push(Program { name: format!("moonbit/{name}"), wasm: fs::read(path)?, n, expected });

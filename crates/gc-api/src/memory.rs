@@ -31,6 +31,8 @@ pub const CELLS_BELOW_BASE: i32 = 4096;
 pub const CELL_COUNT: usize = 64;
 /// Growth by at most so many bytes is backed with memory at once.
 const POPULATE_BYTES: usize = 8 << 20;
+/// Bytes that [`HeapMemory::fill_pattern`] copies at a time, at most.
+const PATTERN_STEP: u32 = 4 << 10;
 /// Address space for side tables.
 const SIDE_BYTES: usize = 2 << 30;
 
@@ -322,6 +324,28 @@ impl HeapMemory {
         unsafe { std::ptr::copy_nonoverlapping(source as *const u8, into.as_mut_ptr(), into.len()) }
     }
 
+    /// Fills `bytes` bytes at `index + offset` with repetitions of `pattern`, whose length divides `bytes`.
+    ///
+    /// # Panics
+    /// When the range is not committed, or the pattern does not fit.
+    pub fn fill_pattern(&self, index: u32, offset: u32, bytes: u32, pattern: &[u8]) {
+        if bytes == 0 {
+            return;
+        }
+        assert!(bytes.is_multiple_of(pattern.len() as u32), "a pattern fits a whole number of times");
+        if pattern.iter().all(|byte| *byte == pattern[0]) {
+            return self.fill_bytes(index, offset, bytes, pattern[0]);
+        }
+        self.write_bytes(index, offset, pattern);
+        // Double what is filled, up to a size that stays in the cache, until all is.
+        let mut filled = pattern.len() as u32;
+        while filled < bytes {
+            let more = filled.min(bytes - filled).min(PATTERN_STEP);
+            self.copy_bytes((index, offset + filled), (index, offset), more);
+            filled += more;
+        }
+    }
+
     /// Sets `bytes` bytes at `index + offset` to `value`.
     ///
     /// # Panics
@@ -590,6 +614,18 @@ mod tests {
         assert_eq!(memory.load_u32(FIRST_INDEX, 12), 0x0807_0605);
         memory.copy_bytes((FIRST_INDEX, 10), (FIRST_INDEX, 8), 4);
         assert_eq!(memory.load_u64(FIRST_INDEX, 8), 0x0807_0403_0201_0201);
+    }
+
+    #[test]
+    fn patterns_fill_to_the_last_byte() {
+        let memory = heap();
+        for count in [0, 1, 2, 3, 1023, 1024, 5000] {
+            memory.fill_bytes(FIRST_INDEX, 0, 5002 * 4, 0xee);
+            memory.fill_pattern(FIRST_INDEX, 4, count * 4, &0x0403_0201u32.to_le_bytes());
+            assert_eq!(memory.load_u32(FIRST_INDEX, 0), 0xeeee_eeee);
+            (0..count).for_each(|i| assert_eq!(memory.load_u32(FIRST_INDEX, 4 + i * 4), 0x0403_0201));
+            assert_eq!(memory.load_u32(FIRST_INDEX, 4 + count * 4), 0xeeee_eeee);
+        }
     }
 
     #[test]

@@ -5,10 +5,10 @@ use crate::compiler::{BURY, DEAD_LIMIT, DEAD_NEXT, ENROL, TABLE_LIMIT, TABLE_NEX
 use crate::counts::{ENROLLED, MARK, NEW, count, decrement, incremented, is_dead, object};
 use crate::space::{BLOCK, Gaps, Space};
 use gc_api::{
-    ARRAY_LENGTH_OFFSET, BulkWrite, Cell, Collection, CollectionKind, Corruption, Counters, EXTERN_ID_OFFSET, GcEvents,
-    GcHeap, GcKind, HeapError, HeapLimits, HeapMemory, HeapUsage, HostId, LogBuffer, NeedsCollection, NewObject,
-    Outcome, Phase, RefRange, RootKind, Roots, Shapes, SizingDecision, SlowOp, VMGcHeader, VMGcRef, WriteSite,
-    copy_refs,
+    ARRAY_LENGTH_OFFSET, BulkSource, BulkWrite, Cell, Collection, CollectionKind, Corruption, Counters,
+    EXTERN_ID_OFFSET, GcEvents, GcHeap, GcKind, HeapError, HeapLimits, HeapMemory, HeapUsage, HostId, LogBuffer,
+    NeedsCollection, NewObject, Outcome, Phase, REF_ARRAY_BASE, RefRange, RootKind, Roots, Shapes, SizingDecision,
+    SlowOp, VMGcHeader, VMGcRef, WriteSite, copy_refs,
 };
 use std::sync::Arc;
 
@@ -384,15 +384,40 @@ impl GcHeap for DrcHeap {
     }
 
     fn write_refs(&mut self, write: BulkWrite<'_>) {
-        let to_new = matches!(write.to, RefRange::Array { array, .. } if self.is_new(array));
         let memory = self.space.memory.clone();
-        copy_refs(&memory, write, |old, new| {
-            if !to_new {
-                self.replace(old, new);
-            } else if let Some(new) = object(new) {
-                self.cover(&new);
+        match write.to {
+            RefRange::Array { array, start, length } if self.is_new(array) => {
+                // Covering once is enough for as long as the same object comes again.
+                let mut covered = 0;
+                let mut cover = |raw| {
+                    if raw != covered
+                        && let Some(new) = object(raw)
+                    {
+                        self.cover(&new);
+                        covered = raw;
+                    }
+                };
+                match write.from {
+                    BulkSource::Fill(value) => {
+                        let raw = value.map_or(0, VMGcRef::raw);
+                        cover(raw);
+                        let offset = REF_ARRAY_BASE + start * 4;
+                        memory.fill_pattern(array.raw(), offset, length * 4, &raw.to_le_bytes());
+                    }
+                    BulkSource::Copy(from) => {
+                        (0..from.len()).for_each(|i| cover(from.get(&memory, i)));
+                        match from {
+                            RefRange::Array { array: source, start: first, .. } => {
+                                let (to, from) = (REF_ARRAY_BASE + start * 4, REF_ARRAY_BASE + first * 4);
+                                memory.copy_bytes((array.raw(), to), (source.raw(), from), length * 4);
+                            }
+                            RefRange::Cells { .. } => copy_refs(&memory, write, |_, _| {}),
+                        }
+                    }
+                }
             }
-        });
+            _ => copy_refs(&memory, write, |old, new| self.replace(old, new)),
+        }
     }
 
     fn slow_path(&mut self, op: SlowOp, args: [u64; 4]) -> u64 {

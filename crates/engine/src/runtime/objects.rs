@@ -66,7 +66,13 @@ impl StoreOpaque {
             return;
         }
         let layout = self.registry().array_layout(ty);
-        if layout.refs {
+        let needs = self.engine().gc().compiler().needs();
+        let barrier = match new {
+            // Nothing is overwritten, and null is nothing to know of.
+            Novelty::New => needs.bulk_init && raw != 0,
+            Novelty::Old => needs.bulk_write,
+        };
+        if layout.refs && barrier {
             let value = VMGcRef::from_raw(raw as u32);
             self.heap_mut().write_refs(BulkWrite {
                 to: RefRange::Array { array, start, length: count },
@@ -78,18 +84,11 @@ impl StoreOpaque {
         let (offset, bytes) = span(layout, start, count);
         let (memory, index) = (self.memory(), array.raw());
         match layout.element_log2 {
-            0 => return memory.fill_bytes(index, offset, bytes, raw as u8),
-            1 => memory.store_u16(index, offset, raw as u16),
-            2 => memory.store_u32(index, offset, raw as u32),
-            3 => memory.store_u64(index, offset, raw),
+            0 => memory.fill_bytes(index, offset, bytes, raw as u8),
+            1 => memory.fill_pattern(index, offset, bytes, &(raw as u16).to_le_bytes()),
+            2 => memory.fill_pattern(index, offset, bytes, &(raw as u32).to_le_bytes()),
+            3 => memory.fill_pattern(index, offset, bytes, &raw.to_le_bytes()),
             _ => unreachable!("vectors are not supported"),
-        }
-        // Double what is filled until all is.
-        let mut filled = 1 << layout.element_log2;
-        while filled < bytes {
-            let more = filled.min(bytes - filled);
-            memory.copy_bytes((index, offset + filled), (index, offset), more);
-            filled += more;
         }
     }
 
