@@ -1,5 +1,31 @@
 //! Gleaner's WebAssembly engine: it runs modules whose objects live in the heap of a collector that it knows only as
 //! `gc-api`'s trait objects.
+//!
+//! Where things are: `parse` reads and validates a module's declarations; `compile` translates functions to Cranelift's
+//! intermediate form, with the collector's barriers, and makes the trampolines; `vm` lays out the records that compiled code and
+//! the runtime share; `runtime` is what runs beside compiled code (stores, instances, builtins, stack walks, traps); `types` are
+//! canonical across modules; `api` is what embedders see, re-exported here.
+//!
+//! ```
+//! use engine::{Engine, Instance, Module, Store, Val};
+//! # fn main() -> Result<(), engine::Error> {
+//! let engine = Engine::new(gc_drc::COLLECTOR.with(&Default::default()).unwrap())?;
+//! let module = Module::new(
+//!     &engine,
+//!     r#"(module
+//!          (type $pair (struct (field i32) (field i32)))
+//!          (func (export "sum") (param i32 i32) (result i32) (local $p (ref null $pair))
+//!            (local.set $p (struct.new $pair (local.get 0) (local.get 1)))
+//!            (i32.add (struct.get $pair 0 (local.get $p)) (struct.get $pair 1 (local.get $p)))))"#,
+//! )?;
+//! let mut store = Store::new(&engine, ())?;
+//! let instance = Instance::new(&mut store, &module, &[])?;
+//! let sum = instance.get_func(&mut store, "sum")?;
+//! assert!(matches!(sum.call(&mut store, &[Val::I32(40), Val::I32(2)])?[..], [Val::I32(42)]));
+//! assert_eq!(store.stats().counters.bytes_allocated, 16);
+//! # Ok(())
+//! # }
+//! ```
 
 mod api;
 mod compile;

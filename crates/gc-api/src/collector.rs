@@ -461,7 +461,8 @@ pub struct Corruption(pub String);
 /// border to compiled code and reports it as an error.
 pub trait GcHeap: Send {
     /// Allocates an object, writes its header, its length and its host id; other contents are the caller's to write
-    /// before the next safepoint. The reference is valid until the next safepoint unless it is stored, cloned or exposed.
+    /// before the next safepoint. The reference is borrowed: it is valid until the next safepoint, and whoever wants to keep it
+    /// stores it, or owns a reference of its own by [`clone_ref`](Self::clone_ref), which alone may be dropped or exposed.
     ///
     /// # Errors
     /// When there is no room: the engine then asks [`on_allocation_failure`](Self::on_allocation_failure).
