@@ -17,8 +17,8 @@ fn cases(default: u32) -> u32 {
 
 #[test]
 fn table_ops() {
-    let mut runner = TestRunner::new(Config { cases: cases(2000), failure_persistence: None, ..Config::default() });
-    let bytes = prop::collection::vec(any::<u8>(), 0..600);
+    let mut runner = TestRunner::new(Config { cases: cases(400), failure_persistence: None, ..Config::default() });
+    let bytes = prop::collection::vec(any::<u8>(), 0..1200);
     runner
         .run(&bytes, |bytes| {
             let program = Program::arbitrary(&mut Unstructured::new(&bytes)).expect("any bytes make a program");

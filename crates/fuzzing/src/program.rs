@@ -3,18 +3,20 @@
 //! Operations name their operands by small numbers that are taken modulo what there is, so that any sequence is valid and a
 //! shorter one is too. An operation on null does nothing, in the program and in the model.
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Unstructured};
 use std::fmt::Write;
 
 /// Locals of each kind.
 pub const LOCALS: u8 = 4;
 /// Globals of each kind.
 pub const GLOBALS: u8 = 2;
+/// Longer programs are cut off here.
+const MAX_OPS: usize = 300;
 /// Arrays have 1 to this many elements.
 const MAX_ARRAY: u8 = 8;
 
 /// A program: a prologue that fixes the sizes, and operations that run `rounds` times.
-#[derive(Arbitrary, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// Elements of each table, modulo 16, plus 1.
     pub table: u8,
@@ -22,6 +24,19 @@ pub struct Program {
     pub rounds: u8,
     /// The operations.
     pub ops: Vec<Op>,
+}
+
+/// Operations are taken for as long as there are bytes: a derived `Vec` would stop at every second one, and programs of two
+/// operations find nothing.
+impl<'a> Arbitrary<'a> for Program {
+    fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let (table, rounds) = (u.arbitrary()?, u.arbitrary()?);
+        let mut ops = Vec::new();
+        while !u.is_empty() && ops.len() < MAX_OPS {
+            ops.push(u.arbitrary()?);
+        }
+        Ok(Program { table, rounds, ops })
+    }
 }
 
 /// Names a local, global or element.
