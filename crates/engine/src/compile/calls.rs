@@ -1,19 +1,19 @@
-//! Calls, function references, exceptions.
+//! Calls and function references (specification §4.6.10, "Function Calls"; §4.6.3, "Reference Instructions").
 
+use super::clif_type;
 use super::translate::{Operands, Translator};
-use super::{clif_type, is_func};
-use crate::types::{HeapType, RefType, ValType};
-use crate::vm::{Builtin, VMFuncRef, VMFunctionImport, trap_codes};
+use crate::types::{HeapType, RefType};
+use crate::vm::{VMFuncRef, VMFunctionImport, trap_codes};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
     self, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, InstBuilder, SigRef, Value,
 };
-use gc_api::{AccessSite, AllocSite, AllocSize, EXCEPTION_TAG_OFFSET, Freshness, GcKind, Region, Slot, TypeIndex};
-use wasmparser::{Catch, Operator, TryTable};
+use gc_api::{Region, TypeIndex};
+use wasmparser::Operator;
 
 /// What a call goes to.
-enum Callee {
+pub(super) enum Callee {
     /// A function of this module.
     Direct(ir::FuncRef),
     /// An address.
@@ -21,7 +21,7 @@ enum Callee {
 }
 
 impl Translator<'_, '_> {
-    /// Translates calls, function references and throws; the others give `false`.
+    /// Translates calls and function references; the others give `false`.
     pub(super) fn call_operator(&mut self, op: &Operator<'_>, operands: &Operands) -> bool {
         use Operator as O;
         match op {
@@ -36,11 +36,6 @@ impl Translator<'_, '_> {
             O::RefFunc { function_index } => {
                 let value = self.ref_func(*function_index);
                 self.push(value);
-            }
-            O::Throw { tag_index } => self.throw(*tag_index),
-            O::ThrowRef => {
-                let exception = self.pop();
-                self.throw_ref(exception);
             }
             _ => return false,
         }
@@ -185,7 +180,13 @@ impl Translator<'_, '_> {
     }
 
     /// A call that goes on at `landing` with the exception when it throws.
-    fn try_call(&mut self, callee: Callee, args: &[Value], results: &[ir::Type], landing: ir::Block) -> Vec<Value> {
+    pub(super) fn try_call(
+        &mut self,
+        callee: Callee,
+        args: &[Value],
+        results: &[ir::Type],
+        landing: ir::Block,
+    ) -> Vec<Value> {
         let done = self.b.create_block();
         let values = results.iter().map(|ty| self.b.append_block_param(done, *ty)).collect();
         let returned: Vec<BlockArg> = (0..results.len() as u32).map(BlockArg::TryCallRet).collect();
@@ -205,163 +206,6 @@ impl Translator<'_, '_> {
         self.b.seal_block(done);
         self.b.switch_to_block(done);
         values
-    }
-
-    // Exceptions.
-
-    /// Where a tag's id stands.
-    fn tag_id(&mut self, tag: u32) -> Value {
-        let at = self.env.info.offsets.tags as i32 + tag as i32 * 4;
-        self.env.constant(&mut self.b, I32, at)
-    }
-
-    /// Allocates the exception with the operands as its fields and throws it.
-    fn throw(&mut self, tag: u32) {
-        let func = self.env.info.tags[tag as usize];
-        let params = self.func_type(func).params;
-        let values = self.pop_n(params.len());
-        let registry = self.env.compiler.registry.clone();
-        let ty = registry.exception_type(func).expect("registered when the module was parsed");
-        let layout = registry.exception_layout(ty);
-        let site = AllocSite { kind: GcKind::EXN, ty, size: AllocSize::Fixed(layout.size) };
-        let exception = self.gc(|gc, e| gc.alloc(e, &site));
-        self.declare(exception, &ValType::Ref(RefType { nullable: false, heap: HeapType::Exn }));
-        let id = self.tag_id(tag);
-        let address = self.gc(|_, e| e.address(exception));
-        let flags = Region::Data.flags(self.b.func);
-        self.b.ins().store(flags, id, address, EXCEPTION_TAG_OFFSET as i32);
-        for ((value, ty), field) in values.into_iter().zip(&params).zip(&layout.fields) {
-            let storage = crate::types::StorageType::Val(*ty);
-            self.init_field(exception, field.offset, &storage, value);
-        }
-        self.throw_ref(exception);
-    }
-
-    fn throw_ref(&mut self, exception: Value) {
-        let exception = self.wide(exception);
-        let (signature, code, args) = self.env.builtin_call(&mut self.b, Builtin::ThrowRef, &[exception]);
-        match self.handlers.last().copied() {
-            None => {
-                self.b.ins().call_indirect(signature, code, &args);
-            }
-            Some(landing) => {
-                self.try_call(Callee::Indirect(signature, code), &args, &[I64], landing);
-            }
-        }
-        self.b.ins().trap(trap_codes::HEAP_CORRUPTION);
-        self.unreachable();
-    }
-
-    /// `try_table`: emits the handler, which takes the exception, finds the first clause whose tag matches and branches to its label
-    /// with the exception's fields; throws on when none does. Calls in the body name it as their handler.
-    pub(super) fn try_table(&mut self, try_table: &TryTable) {
-        if !self.reachable || try_table.catches.is_empty() {
-            return self.push_try_frame(try_table.ty, None);
-        }
-        let landing = self.b.create_block();
-        let payload = self.b.append_block_param(landing, I64);
-        let body = self.b.create_block();
-        self.b.ins().jump(body, &[]);
-        self.b.seal_block(body);
-
-        self.b.switch_to_block(landing);
-        let height = self.stack.len();
-        let exception = self.b.ins().ireduce(I32, payload);
-        let exn = ValType::Ref(RefType { nullable: false, heap: HeapType::Exn });
-        self.declare(exception, &exn);
-        let address = self.gc(|_, e| e.address(exception));
-        let flags = Region::Data.flags(self.b.func);
-        let actual = self.b.ins().load(I32, flags, address, EXCEPTION_TAG_OFFSET as i32);
-        let mut open = true;
-        for catch in &try_table.catches {
-            let (tag, label, with_ref) = match *catch {
-                Catch::One { tag, label } => (Some(tag), label, false),
-                Catch::OneRef { tag, label } => (Some(tag), label, true),
-                Catch::All { label } => (None, label, false),
-                Catch::AllRef { label } => (None, label, true),
-            };
-            let next = self.b.create_block();
-            if let Some(tag) = tag {
-                let matched = self.b.create_block();
-                let id = self.tag_id(tag);
-                let same = self.b.ins().icmp(IntCC::Equal, id, actual);
-                self.b.ins().brif(same, matched, &[], next, &[]);
-                self.b.seal_block(matched);
-                self.b.seal_block(next);
-                self.b.switch_to_block(matched);
-                self.push_exception_fields(exception, tag);
-            }
-            if with_ref {
-                self.push(exception);
-            }
-            let (target, args) = self.label(label);
-            self.jump(target, &args);
-            self.stack.truncate(height);
-            if tag.is_none() {
-                open = false;
-                break;
-            }
-            self.b.switch_to_block(next);
-        }
-        if open {
-            // `throw_ref` ends the block; the frame around is entered afresh below.
-            let (reachable, stack) = (self.reachable, self.stack.clone());
-            self.throw_ref(exception);
-            (self.reachable, self.stack) = (reachable, stack);
-        }
-
-        self.b.switch_to_block(body);
-        self.push_try_frame(try_table.ty, Some(landing));
-    }
-
-    fn push_exception_fields(&mut self, exception: Value, tag: u32) {
-        let func = self.env.info.tags[tag as usize];
-        let params = self.func_type(func).params;
-        let registry = self.env.compiler.registry.clone();
-        let ty = registry.exception_type(func).expect("registered when the module was parsed");
-        let layout = registry.exception_layout(ty);
-        for (ty, field) in params.iter().zip(&layout.fields) {
-            let value = match ty {
-                ValType::Ref(r) if is_func(r.heap) => self.load_func_field(exception, field.offset, *r, false),
-                ValType::Ref(r) => self.read_ref(Slot::Field { object: exception, offset: field.offset }, *r, false),
-                other => {
-                    let address = self.gc(|_, e| e.address(exception));
-                    let flags = Region::Data.flags(self.b.func);
-                    self.b.ins().load(clif_type(other), flags, address, field.offset as i32)
-                }
-            };
-            self.push_typed(value, ty);
-        }
-    }
-
-    /// Initialises a field of the newest object.
-    pub(super) fn init_field(&mut self, object: Value, offset: u32, storage: &crate::types::StorageType, value: Value) {
-        let slot = Slot::Field { object, offset };
-        self.init_slot(slot, storage, value);
-    }
-
-    /// Initialises a slot of the newest object, whatever it holds.
-    pub(super) fn init_slot(&mut self, slot: Slot, storage: &crate::types::StorageType, value: Value) {
-        use crate::types::StorageType as S;
-        if let S::Val(ValType::Ref(r)) = storage
-            && !is_func(r.heap)
-        {
-            let known = super::translate::static_ref(*r);
-            let site = AccessSite {
-                slot,
-                old: gc_api::StaticRef::NULL,
-                new: known,
-                freshness: Freshness::Newest,
-                null_check: false,
-            };
-            self.gc(
-                |gc, e| {
-                    if gc.needs().init && known.object { gc.init(e, &site, value) } else { e.store(&site, value) }
-                },
-            );
-            return;
-        }
-        self.store_scalar(slot, storage, value, false);
     }
 }
 

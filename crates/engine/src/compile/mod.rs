@@ -1,14 +1,20 @@
 //! WebAssembly in, machine code out.
 //!
-//! Each function body is validated and translated to CLIF in one pass (`translate`, with the instructions by theme in
-//! `numeric`, `memory`, `gc`, `calls`), then compiled by Cranelift; functions are independent and run in parallel. What a
+//! Each function body is validated and translated to CLIF in one pass (`translate`, with the instructions by family in
+//! `control`, `numeric`, `memory`, `table`, `global`, `gc`, `casts`, `calls`, `exceptions`), then compiled by Cranelift;
+//! functions are independent and run in parallel. What a
 //! collector emits goes through [`gc_api::Emitter`], which `env` backs. `trampoline` makes the code at the borders.
 
 mod calls;
+mod casts;
+mod control;
 mod env;
+mod exceptions;
 mod gc;
+mod global;
 mod memory;
 mod numeric;
+mod table;
 mod trampoline;
 mod translate;
 

@@ -4,17 +4,18 @@
 //! A reference into the heap is declared to the stack maps where it comes into being: as a local, a block's parameter, or
 //! an instruction's result.
 
+use super::control::Frame;
 use super::env::FuncEnv;
 use super::{CompileError, Compiler, clif_type, is_gc};
 use crate::info::ModuleInfo;
 use crate::types::{CompositeType, FuncType, HeapType, RefType, ValType};
-use crate::vm::{VMContext, VMStoreContext, trap_codes};
+use crate::vm::{VMContext, VMStoreContext};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{self, Block, BlockArg, InstBuilder, Value};
+use cranelift_codegen::ir::{self, Block, InstBuilder, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use gc_api::{Emitter, Region, StaticRef};
-use wasmparser::{BlockType, FuncValidator, FunctionBody, Operator, ValidatorResources};
+use wasmparser::{FuncValidator, FunctionBody, Operator, ValidatorResources};
 
 /// Translates the body of the `defined`-th function of a module's own into `context.func`.
 pub(super) fn translate(
@@ -79,50 +80,16 @@ fn set_stack_limit(func: &mut ir::Function) {
     }));
 }
 
-/// A block of structured control.
-pub(super) struct Frame {
-    kind: FrameKind,
-    /// Where a branch to this frame's label goes.
-    label: Block,
-    /// What the label takes.
-    label_types: Box<[ValType]>,
-    /// Where control goes on behind the frame; takes its results.
-    next: Block,
-    /// What the frame leaves on the stack.
-    results: Box<[ValType]>,
-    /// Height of the operand stack without the frame's parameters.
-    height: usize,
-    /// Whether the frame was entered in reachable code.
-    entered: bool,
-    /// Whether `next` has a predecessor.
-    next_reached: bool,
-}
-
-enum FrameKind {
-    Block,
-    Loop,
-    /// The `else` branch has not been seen: its block and the parameters to enter it with.
-    If {
-        otherwise: Block,
-        params: Vec<Value>,
-    },
-    Else,
-    /// The handler block, sealed at the end.
-    TryTable {
-        landing: Option<Block>,
-    },
-}
-
 pub(super) struct Translator<'a, 'f> {
     pub b: FunctionBuilder<'f>,
     pub env: FuncEnv<'a>,
     pub validator: &'a mut FuncValidator<ValidatorResources>,
     pub ty: FuncType,
     pub stack: Vec<Value>,
-    control: Vec<Frame>,
+    pub control: Vec<Frame>,
     /// Handler blocks of the `try_table`s around, innermost last. A handler takes the exception as an `i64`.
     pub handlers: Vec<Block>,
-    locals: Vec<Variable>,
+    pub locals: Vec<Variable>,
     pub reachable: bool,
 }
 
@@ -139,18 +106,7 @@ impl Translator<'_, '_> {
                 self.add_local(&ty, zero);
             }
         }
-        let results = self.ty.results.clone();
-        let exit = self.block_with(&results);
-        self.control.push(Frame {
-            kind: FrameKind::Block,
-            label: exit,
-            label_types: results.clone(),
-            next: exit,
-            results,
-            height: 0,
-            entered: true,
-            next_reached: false,
-        });
+        self.push_body_frame();
         if self.env.compiler.gc.compiler().needs().poll {
             self.poll();
         }
@@ -173,10 +129,14 @@ impl Translator<'_, '_> {
         if self.control_operator(op, &operands)? || !self.reachable {
             return Ok(());
         }
-        if self.numeric_operator(op) || self.memory_operator(op) || self.gc_operator(op, &operands) {
-            return Ok(());
-        }
-        if self.call_operator(op, &operands) {
+        let translated = self.numeric_operator(op)
+            || self.memory_operator(op)
+            || self.global_operator(op)
+            || self.gc_operator(op, &operands)
+            || self.call_operator(op, &operands)
+            || self.table_operator(op)
+            || self.exception_operator(op);
+        if translated {
             return Ok(());
         }
         Err(CompileError::Codegen {
@@ -250,7 +210,7 @@ impl Translator<'_, '_> {
         emit(gc.compiler(), &mut Emitter::new(&mut self.b, &mut self.env))
     }
 
-    fn poll(&mut self) {
+    pub fn poll(&mut self) {
         self.gc(|gc, e| gc.poll(e));
     }
 
@@ -263,303 +223,6 @@ impl Translator<'_, '_> {
         }
         self.b.def_var(var, value);
         self.locals.push(var);
-    }
-
-    // Control.
-
-    /// A block that takes values of these types.
-    pub fn block_with(&mut self, types: &[ValType]) -> Block {
-        let block = self.b.create_block();
-        for ty in types {
-            let param = self.b.append_block_param(block, clif_type(ty));
-            self.declare(param, ty);
-        }
-        block
-    }
-
-    /// Continues in `block`, whose parameters become the operands.
-    pub fn enter(&mut self, block: Block) {
-        self.b.switch_to_block(block);
-        self.stack.extend_from_slice(self.b.block_params(block));
-    }
-
-    pub fn jump(&mut self, block: Block, args: &[Value]) {
-        let args: Vec<BlockArg> = args.iter().map(|v| BlockArg::Value(*v)).collect();
-        self.b.ins().jump(block, &args);
-    }
-
-    /// The parameters and results of a block type.
-    fn block_type(&self, ty: BlockType) -> FuncType {
-        let types = &self.env.info.types;
-        match ty {
-            BlockType::Empty => FuncType { params: Box::new([]), results: Box::new([]) },
-            BlockType::Type(ty) => FuncType { params: Box::new([]), results: Box::new([types.convert_val(ty)]) },
-            BlockType::FuncType(index) => self.func_type(types.get(index)),
-        }
-    }
-
-    /// The function type with this canonical index.
-    pub fn func_type(&self, ty: gc_api::TypeIndex) -> FuncType {
-        match &self.env.compiler.registry.get(ty).composite {
-            CompositeType::Func(ty) => ty.clone(),
-            other => unreachable!("validated: {other:?} is a function type"),
-        }
-    }
-
-    fn frame(&mut self, depth: u32) -> usize {
-        let index = self.control.len() - 1 - depth as usize;
-        let frame = &mut self.control[index];
-        // A branch to a loop goes to its head.
-        frame.next_reached |= !matches!(frame.kind, FrameKind::Loop);
-        index
-    }
-
-    /// The target of a branch to `depth`, and the operands that go along.
-    pub fn label(&mut self, depth: u32) -> (Block, Vec<Value>) {
-        let index = self.frame(depth);
-        let arity = self.control[index].label_types.len();
-        (self.control[index].label, self.stack[self.stack.len() - arity..].to_vec())
-    }
-
-    fn push_frame(&mut self, kind: FrameKind, label: Block, next: Block, ty: FuncType) {
-        let is_loop = matches!(kind, FrameKind::Loop);
-        let height = if self.reachable { self.stack.len() - ty.params.len() } else { self.stack.len() };
-        self.control.push(Frame {
-            kind,
-            label,
-            label_types: if is_loop { ty.params } else { ty.results.clone() },
-            next,
-            results: ty.results,
-            height,
-            entered: self.reachable,
-            next_reached: false,
-        });
-    }
-
-    /// Ends straight-line code: what follows is unreachable.
-    pub fn unreachable(&mut self) {
-        self.reachable = false;
-        if let Some(frame) = self.control.last() {
-            self.stack.truncate(frame.height);
-        }
-    }
-
-    /// Translates control operators; the others give `false`.
-    fn control_operator(&mut self, op: &Operator<'_>, operands: &Operands) -> Result<bool, CompileError> {
-        match op {
-            Operator::Block { blockty } => {
-                let ty = self.block_type(*blockty);
-                let next = self.block_with(&ty.results);
-                self.push_frame(FrameKind::Block, next, next, ty);
-            }
-            Operator::Loop { blockty } => {
-                let ty = self.block_type(*blockty);
-                let header = self.block_with(&ty.params);
-                let next = self.block_with(&ty.results);
-                if self.reachable {
-                    let args = self.stack[self.stack.len() - ty.params.len()..].to_vec();
-                    self.jump(header, &args);
-                    self.push_frame(FrameKind::Loop, header, next, ty);
-                    let height = self.control.last().expect("just pushed").height;
-                    self.stack.truncate(height);
-                    self.enter(header);
-                    if self.env.compiler.gc.compiler().needs().poll {
-                        self.poll();
-                    }
-                } else {
-                    self.push_frame(FrameKind::Loop, header, next, ty);
-                }
-            }
-            Operator::If { blockty } => {
-                let ty = self.block_type(*blockty);
-                let next = self.block_with(&ty.results);
-                let then = self.b.create_block();
-                let otherwise = self.b.create_block();
-                let mut params = Vec::new();
-                if self.reachable {
-                    let condition = self.pop();
-                    self.b.ins().brif(condition, then, &[], otherwise, &[]);
-                    self.b.seal_block(then);
-                    self.b.seal_block(otherwise);
-                    self.b.switch_to_block(then);
-                    params = self.stack[self.stack.len() - ty.params.len()..].to_vec();
-                }
-                self.push_frame(FrameKind::If { otherwise, params }, next, next, ty);
-            }
-            Operator::Else => {
-                let frame = self.control.len() - 1;
-                if self.reachable {
-                    self.leave(frame);
-                }
-                let height = self.control[frame].height;
-                self.stack.truncate(height);
-                let entered = self.control[frame].entered;
-                let kind = std::mem::replace(&mut self.control[frame].kind, FrameKind::Else);
-                self.reachable = entered;
-                if let (true, FrameKind::If { otherwise, params }) = (entered, kind) {
-                    self.b.switch_to_block(otherwise);
-                    self.stack.extend(params);
-                }
-            }
-            Operator::End => self.end(),
-            Operator::TryTable { try_table } => self.try_table(try_table),
-            Operator::LocalGet { local_index } if self.reachable => {
-                let value = self.b.use_var(self.locals[*local_index as usize]);
-                self.push(value);
-            }
-            Operator::LocalSet { local_index } if self.reachable => {
-                let value = self.pop();
-                self.b.def_var(self.locals[*local_index as usize], value);
-            }
-            Operator::LocalTee { local_index } if self.reachable => {
-                let value = *self.stack.last().expect("validated: an operand");
-                self.b.def_var(self.locals[*local_index as usize], value);
-            }
-            _ if !self.reachable => {}
-            Operator::Nop => {}
-            Operator::Drop => {
-                self.pop();
-            }
-            Operator::Unreachable => {
-                self.b.ins().trap(trap_codes::UNREACHABLE);
-                self.unreachable();
-            }
-            Operator::Br { relative_depth } => {
-                let (block, args) = self.label(*relative_depth);
-                self.jump(block, &args);
-                self.unreachable();
-            }
-            Operator::BrIf { relative_depth } => {
-                let condition = self.pop();
-                let (block, args) = self.label(*relative_depth);
-                self.branch_if(condition, block, &args);
-            }
-            Operator::BrOnNull { relative_depth } => {
-                let value = self.pop();
-                let (block, args) = self.label(*relative_depth);
-                let null = self.is_null(value);
-                self.branch_if(null, block, &args);
-                self.push(value);
-            }
-            Operator::BrOnNonNull { relative_depth } => {
-                let (block, args) = self.label(*relative_depth);
-                let value = self.pop();
-                self.branch_if(value, block, &args);
-            }
-            Operator::BrTable { targets } => {
-                let index = self.pop();
-                let mut calls = Vec::new();
-                for depth in targets.targets().chain([Ok(targets.default())]) {
-                    let (block, args) = self.label(depth?);
-                    let args: Vec<BlockArg> = args.into_iter().map(BlockArg::Value).collect();
-                    calls.push(self.b.func.dfg.block_call(block, &args));
-                }
-                let default = calls.pop().expect("the default was pushed last");
-                let table = self.b.create_jump_table(ir::JumpTableData::new(default, &calls));
-                self.b.ins().br_table(index, table);
-                self.unreachable();
-            }
-            Operator::Return => {
-                let values = self.pop_n(self.ty.results.len());
-                self.b.ins().return_(&values);
-                self.unreachable();
-            }
-            Operator::Select => self.select(),
-            Operator::TypedSelect { ty } => {
-                let ty = self.env.info.types.convert_val(*ty);
-                self.select();
-                let value = *self.stack.last().expect("just pushed");
-                self.declare(value, &ty);
-            }
-            Operator::BrOnCast { relative_depth, to_ref_type, .. } => {
-                let to = self.env.info.types.convert_ref(*to_ref_type);
-                self.branch_on_cast(*relative_depth, operands.top(), to, true);
-            }
-            Operator::BrOnCastFail { relative_depth, to_ref_type, .. } => {
-                let to = self.env.info.types.convert_ref(*to_ref_type);
-                self.branch_on_cast(*relative_depth, operands.top(), to, false);
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn select(&mut self) {
-        let (a, b, condition) = self.pop3();
-        let value = self.b.ins().select(condition, a, b);
-        self.push(value);
-    }
-
-    pub fn branch_if(&mut self, condition: Value, target: Block, args: &[Value]) {
-        let next = self.b.create_block();
-        let args: Vec<BlockArg> = args.iter().map(|v| BlockArg::Value(*v)).collect();
-        self.b.ins().brif(condition, target, &args, next, &[]);
-        self.b.seal_block(next);
-        self.b.switch_to_block(next);
-    }
-
-    /// `br_on_cast` (`when` true) and `br_on_cast_fail` (false): the value stays on the stack either way.
-    fn branch_on_cast(&mut self, depth: u32, from: RefType, to: RefType, when: bool) {
-        let value = *self.stack.last().expect("validated: an operand");
-        let (label, args) = self.label(depth);
-        let taken = self.b.create_block();
-        let next = self.b.create_block();
-        let (yes, no) = if when { (taken, next) } else { (next, taken) };
-        self.test_ref(value, from, to, yes, no);
-        self.b.seal_block(taken);
-        self.b.seal_block(next);
-        self.b.switch_to_block(taken);
-        self.jump(label, &args);
-        self.b.switch_to_block(next);
-    }
-
-    /// Jumps behind frame `index` with its results.
-    fn leave(&mut self, index: usize) {
-        let frame = &mut self.control[index];
-        frame.next_reached = true;
-        let (next, arity) = (frame.next, frame.results.len());
-        let args = self.stack[self.stack.len() - arity..].to_vec();
-        self.jump(next, &args);
-    }
-
-    fn end(&mut self) {
-        let index = self.control.len() - 1;
-        if self.reachable {
-            self.leave(index);
-        }
-        let mut frame = self.control.pop().expect("validated: a frame ends");
-        self.stack.truncate(frame.height);
-        match frame.kind {
-            FrameKind::If { otherwise, params } if frame.entered => {
-                // No `else`: its parameters are its results.
-                self.b.switch_to_block(otherwise);
-                self.jump(frame.next, &params);
-                frame.next_reached = true;
-            }
-            FrameKind::Loop => self.b.seal_block(frame.label),
-            FrameKind::TryTable { landing: Some(landing) } => {
-                self.handlers.pop();
-                self.b.seal_block(landing);
-            }
-            _ => {}
-        }
-        self.b.seal_block(frame.next);
-        self.reachable = frame.entered && frame.next_reached;
-        if self.reachable {
-            self.enter(frame.next);
-            if self.control.is_empty() {
-                let results = std::mem::take(&mut self.stack);
-                self.b.ins().return_(&results);
-            }
-        }
-    }
-
-    /// Pushes the handler of a `try_table`'s frame; `landing` is `None` when it catches nothing or is unreachable.
-    pub fn push_try_frame(&mut self, ty: BlockType, landing: Option<Block>) {
-        let ty = self.block_type(ty);
-        let next = self.block_with(&ty.results);
-        self.push_frame(FrameKind::TryTable { landing }, next, next, ty);
-        self.handlers.extend(landing);
     }
 
     /// Whether a reference is null, as something that `brif` takes.
