@@ -1,7 +1,7 @@
 //! The module `spectest`, which the official test scripts import, and small programs print with.
 //!
-//! It is that of the specification's interpreter (`print`, `print_i32`, …; globals of 666; a table of 10 to 20 functions; a
-//! memory of 1 to 2 pages), and `print_char`, by which MoonBit's programs print: one unit of UTF-16 at a time.
+//! It is that of the specification's interpreter (`print`, `print_i32`, …; globals of 666; tables of 10 to 20 functions and
+//! memories of 1 to 2 pages, with 32-bit and with 64-bit indices), and `print_char`, by which MoonBit's programs print: one unit of UTF-16 at a time.
 
 use crate::output::{Output, OutputError};
 use crate::values;
@@ -53,11 +53,19 @@ pub fn add_to_linker<T: 'static>(
         let global = Global::new(&mut store, GlobalType { content, mutable: false }, &value)?;
         linker.define(MODULE, name, global);
     }
-    let ty = TableType { element: RefType::FUNCREF, min: 10, max: Some(20), is_64: false };
-    let table = Table::new(&mut store, ty, &Val::FuncRef(None))?;
-    linker.define(MODULE, "table", table);
-    let ty = MemoryType { min: 1, max: Some(2), is_64: false, shared: false, page_size_log2: 16 };
-    let memory = Memory::new(&mut store, ty)?;
-    linker.define(MODULE, "memory", memory);
+    let (min, max) = (10, Some(20));
+    let tables = [
+        ("table", TableType::new(RefType::FUNCREF, min, max)),
+        ("table64", TableType::new_64(RefType::FUNCREF, min, max)),
+    ];
+    for (name, ty) in tables {
+        let table = Table::new(&mut store, ty, &Val::FuncRef(None))?;
+        linker.define(MODULE, name, table);
+    }
+    let (min, max) = (1, Some(2));
+    for (name, ty) in [("memory", MemoryType::new(min, max)), ("memory64", MemoryType::new_64(min, max))] {
+        let memory = Memory::new(&mut store, ty)?;
+        linker.define(MODULE, name, memory);
+    }
     Ok(())
 }

@@ -297,7 +297,6 @@ impl<'e> Script<'e> {
     fn reason_for(&self, problem: &ImportProblem) -> Option<String> {
         match (problem.module.as_str(), problem.name.as_str()) {
             (spectest::MODULE, "shared_memory") => Some("the threads proposal (shared memories and atomics)".into()),
-            (spectest::MODULE, "table64" | "memory64") => Some("memory64 (64-bit memories and tables)".into()),
             (module, _) => self.missing.get(module).cloned(),
         }
     }

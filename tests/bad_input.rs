@@ -113,8 +113,6 @@ fn unsupported_features_are_named() {
     let cases = [
         ("SIMD (v128)", "(module (func (export \"f\") (drop (v128.const i64x2 0 0))))"),
         ("relaxed SIMD", "(module (func (param v128) (drop (i8x16.relaxed_swizzle (local.get 0) (local.get 0)))))"),
-        ("memory64 (64-bit memories and tables)", "(module (memory i64 1))"),
-        ("memory64 (64-bit memories and tables)", "(module (table i64 1 funcref))"),
         ("the threads proposal (shared memories and atomics)", "(module (memory 1 1 shared))"),
         ("the custom page sizes proposal", "(module (memory 1 (pagesize 1)))"),
         (
@@ -123,7 +121,7 @@ fn unsupported_features_are_named() {
         ),
         ("stack switching", "(module (type $f (func)) (type (cont $f)))"),
         // Two at once, of which either alone leaves an error about the other.
-        ("memory64 (64-bit memories and tables)", "(module (memory i64 0xFFFF_FFFF_FFFF_FFFF (pagesize 1)))"),
+        ("the threads proposal (shared memories and atomics)", "(module (memory 1 1 shared (pagesize 1)))"),
     ];
     for (feature, text) in cases {
         let error = refused(text);

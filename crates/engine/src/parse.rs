@@ -26,7 +26,7 @@ use wasmparser::{
     ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
-/// What Gleaner supports: WebAssembly 3.0 without vectors, 64-bit memories and threads.
+/// What Gleaner supports: WebAssembly 3.0 without vectors.
 pub const FEATURES: WasmFeatures = WasmFeatures::WASM1
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)
@@ -38,15 +38,15 @@ pub const FEATURES: WasmFeatures = WasmFeatures::WASM1
     .union(WasmFeatures::EXCEPTIONS)
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::FUNCTION_REFERENCES)
-    .union(WasmFeatures::GC);
+    .union(WasmFeatures::GC)
+    .union(WasmFeatures::MEMORY64);
 
 /// What Gleaner does not support, by the names that its users know, each with what it builds on.
-const UNSUPPORTED: [(&str, WasmFeatures); 13] = {
+const UNSUPPORTED: [(&str, WasmFeatures); 12] = {
     use WasmFeatures as F;
     [
         ("SIMD (v128)", F::SIMD),
         ("relaxed SIMD", F::SIMD.union(F::RELAXED_SIMD)),
-        ("memory64 (64-bit memories and tables)", F::MEMORY64),
         ("the threads proposal (shared memories and atomics)", F::THREADS),
         ("the custom page sizes proposal", F::CUSTOM_PAGE_SIZES),
         ("wide arithmetic", F::WIDE_ARITHMETIC),
@@ -799,9 +799,6 @@ mod tests {
                 "(module (func (param v128) (result v128)
                 local.get 0 local.get 0 i8x16.relaxed_swizzle))",
             ),
-            ("memory64", "(module (memory i64 1))"),
-            ("memory64", "(module (table i64 1 funcref))"),
-            ("memory64", "(module (import \"\" \"\" (memory i64 1)))"),
             ("the threads proposal", "(module (memory 1 2 shared))"),
             ("the threads proposal", "(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))"),
             ("the custom page sizes proposal", "(module (memory 1 (pagesize 1)))"),
@@ -826,9 +823,9 @@ mod tests {
     #[test]
     fn modules_that_mix_unsupported_features_name_one() {
         for text in [
-            "(module (memory i64 1) (func (param v128)))",
+            "(module (memory 1 (pagesize 1)) (func (param v128)))",
             // Each alone leaves an error in the same place, about the other.
-            "(module (memory i64 0xFFFF_FFFF_FFFF_FFFF (pagesize 1)))",
+            "(module (memory 1 1 shared (pagesize 1)))",
         ] {
             let error = check_text(text).unwrap_err();
             assert!(matches!(error, ParseError::Unsupported { .. }), "{text}: {error:?}");
@@ -839,7 +836,7 @@ mod tests {
     fn what_no_feature_would_make_valid_is_invalid() {
         for text in [
             "(module (func (result i32)))",
-            "(module (memory i64 1) (func (result i32)))",
+            "(module (memory 1 1 shared) (func (result i32)))",
             "(module (func (export \"a\")) (func (export \"a\")))",
             "(module (memory 65537))",
             "(module (global i32 (i64.const 0)))",

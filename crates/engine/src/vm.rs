@@ -3,6 +3,7 @@
 //! Every field that compiled code reads has its offset as a constant beside the struct, checked against `offset_of!`
 //! by the tests below.
 
+use crate::types::MemoryType;
 use gc_api::TypeIndex;
 use std::ffi::c_void;
 use std::mem::offset_of;
@@ -109,7 +110,36 @@ impl VMMemory {
 }
 
 /// Bytes reserved behind the base of a 32-bit memory: any index plus any static offset is inside.
-pub const MEMORY_RESERVATION: usize = (8 << 30) + (1 << 20);
+pub const MEMORY_RESERVATION: u64 = (8 << 30) + (1 << 20);
+
+/// Bytes that fault behind all that a 64-bit memory can become: see [`BoundsCheck::Index`]. As many as the offset of a
+/// machine instruction reaches.
+pub const MEMORY_GUARD: u64 = 2 << 30;
+
+/// What compiled code tests before it accesses a memory. What it does not test must fault: what is reserved behind the
+/// memory's base must be as large as each says, and inaccessible beyond the memory's length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BoundsCheck {
+    /// Nothing: [`MEMORY_RESERVATION`] bytes are reserved.
+    None,
+    /// That the index is less than the memory's length. With an index inside, no access of which the static offset and the size
+    /// are [`MEMORY_GUARD`] bytes at most can reach beyond the guard, so it is inside the memory or faults. Neither an addition nor
+    /// its overflow is to be tested, and one test serves all accesses with the same index. Larger offsets: as [`Self::End`].
+    Index,
+    /// That the access ends inside the memory: its length may lie in the middle of a page.
+    End,
+}
+
+impl BoundsCheck {
+    /// The check for memories of this type.
+    pub const fn of(ty: &MemoryType) -> BoundsCheck {
+        match (ty.page_size_log2, ty.is_64) {
+            (16, false) => BoundsCheck::None,
+            (16, true) => BoundsCheck::Index,
+            _ => BoundsCheck::End,
+        }
+    }
+}
 
 /// A global's storage, as [`ValRaw`].
 pub const GLOBAL_SIZE: i32 = 16;
@@ -301,13 +331,13 @@ macro_rules! builtins {
 macro_rules! for_each_builtin {
     ($with:ident) => {
         $with! {
-            /// New page count of the delta, or -1 (as u32): old pages.
+            /// One more than the old number of pages, or 0 when the memory cannot grow: `u64::MAX` means something else.
             MemoryGrow = memory_grow(memory, delta);
             MemoryCopy = memory_copy(to_memory, from_memory, to, from, bytes);
             MemoryFill = memory_fill(memory, to, value, bytes);
             MemoryInit = memory_init(memory, segment, to, from, bytes);
             DataDrop = data_drop(segment);
-            /// Old length, or -1 (as u32). `init` is a raw element.
+            /// One more than the old length, or 0 when the table cannot grow. `init` is a raw element.
             TableGrow = table_grow(table, delta, init);
             TableCopy = table_copy(to_table, from_table, to, from, count);
             TableFill = table_fill(table, to, value, count);

@@ -114,7 +114,7 @@ impl Table {
     /// A table of the host's, all of whose elements are `value`.
     ///
     /// # Errors
-    /// When `value` does not have the elements' type, or there is no memory for so many.
+    /// When `value` does not have the elements' type, there would be more than 2²⁸, or there is no memory for so many.
     pub fn new(mut store: impl AsContextMut, ty: TableType, value: &Val) -> Result<Table> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
@@ -123,7 +123,7 @@ impl Table {
         let vm = store.own(record).cast();
         // SAFETY: the record lives as long as the store.
         let table = unsafe { table::Table::new(ty, vm) }
-            .ok_or_else(|| Error::system("making a table", format!("{} elements cannot be had", ty.min)))?;
+            .ok_or_else(|| Error::system("making a table", table::refusal(ty.min)))?;
         let id = store.tables.len() as u32;
         store.tables.push(table);
         if !value.is_null() {
@@ -227,7 +227,7 @@ impl Memory {
     /// A memory of the host's.
     ///
     /// # Errors
-    /// When there is no address space or memory for it.
+    /// When it would be larger than 1 TiB, or there is no address space or memory for it.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Memory> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
@@ -247,7 +247,7 @@ impl Memory {
         store.opaque().memories[self.id(store.opaque()) as usize].ty()
     }
 
-    /// Pages of 64 KiB.
+    /// Pages.
     pub fn pages(&self, store: impl AsContext) -> u64 {
         let store = store.as_context();
         store.opaque().memories[self.id(store.opaque()) as usize].pages()

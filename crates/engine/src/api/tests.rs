@@ -353,7 +353,7 @@ fn a_failed_instantiation_leaves_nothing_behind() {
 #[test]
 fn segments_that_wrote_before_a_trap_stay_written() {
     each::<()>(|store, linker| {
-        let ty = TableType { element: RefType::FUNCREF, min: 4, max: None, is_64: false };
+        let ty = TableType::new(RefType::FUNCREF, 4, None);
         let table = Table::new(&mut *store, ty, &Val::FuncRef(None)).unwrap();
         linker.define("host", "table", table);
         let module = Module::new(

@@ -1,14 +1,12 @@
 //! Linear memories (specification §4.6.7, "Memory Instructions").
 
 use super::translate::Translator;
-use crate::vm::{Builtin, VMMemory};
+use crate::vm::{BoundsCheck, Builtin, MEMORY_GUARD, VMMemory};
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F64, I32, I64};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, TrapCode, Value};
 use gc_api::Region;
 use wasmparser::{MemArg, MemArgTarget, Operator};
-
-/// Bytes of a page as a power of two.
-const PAGE_LOG2: i64 = 16;
 
 impl Translator<'_, '_> {
     /// Translates operators on memories; the others give `false`.
@@ -44,20 +42,17 @@ impl Translator<'_, '_> {
                 t.b.ins().istore32(f, v, a, o);
             }),
             O::MemorySize { mem } => {
-                let place = self.env.memory(&mut self.b, *mem);
-                let flags = Region::Context.flags(self.b.func);
-                let bytes = self.b.ins().load(I64, flags, place.address, place.offset + VMMemory::LENGTH);
-                let pages = self.b.ins().ushr_imm_u(bytes, PAGE_LOG2);
-                let pages = self.b.ins().ireduce(I32, pages);
-                self.push(pages);
+                let ty = self.env.info.memories[*mem as usize];
+                let bytes = self.memory_length(*mem);
+                let pages = self.b.ins().ushr_imm_u(bytes, ty.page_size_log2 as i64);
+                self.push_index(pages, ty.is_64);
             }
             O::MemoryGrow { mem } => {
                 let delta = self.pop();
                 let delta = self.wide(delta);
                 let memory = self.i64(*mem as i64);
-                let old = self.env.builtin(&mut self.b, Builtin::MemoryGrow, &[memory, delta]);
-                let old = self.b.ins().ireduce(I32, old);
-                self.push(old);
+                let grown = self.env.builtin(&mut self.b, Builtin::MemoryGrow, &[memory, delta]);
+                self.push_grown(grown, self.env.info.memories[*mem as usize].is_64);
             }
             O::MemoryCopy { dst_mem, src_mem } => self.bulk(Builtin::MemoryCopy, &[*dst_mem, *src_mem]),
             O::MemoryFill { mem } => self.bulk(Builtin::MemoryFill, &[*mem]),
@@ -71,14 +66,68 @@ impl Translator<'_, '_> {
         true
     }
 
-    /// The address, the rest of the offset and the flags of an access to memory. No bounds check: the reservation
-    /// behind the base covers every 32-bit index plus every 32-bit offset, and what is not committed faults.
-    fn memory_address(&mut self, memarg: &MemArg, index: Value) -> (MemFlagsData, Value, i32) {
+    /// Pushes a number of pages or elements, as an `i32` unless `is_64`.
+    pub(super) fn push_index(&mut self, value: Value, is_64: bool) {
+        let value = if is_64 { value } else { self.b.ins().ireduce(I32, value) };
+        self.push(value);
+    }
+
+    /// Pushes what an instruction that grows something gives, from what its builtin gives.
+    pub(super) fn push_grown(&mut self, grown: Value, is_64: bool) {
+        let old = self.b.ins().iadd_imm_s(grown, -1);
+        self.push_index(old, is_64);
+    }
+
+    /// The bytes of a memory.
+    fn memory_length(&mut self, memory: u32) -> Value {
+        let place = self.env.memory(&mut self.b, memory);
+        let flags = Region::Context.flags(self.b.func);
+        self.b.ins().load(I64, flags, place.address, place.offset + VMMemory::LENGTH)
+    }
+
+    /// Traps unless an access at `index` (an `i64`) is in bounds or, where [`BoundsCheck`] says so, faults.
+    fn check_bounds(&mut self, memory: u32, memarg: &MemArg, index: Value) {
+        let ty = self.env.info.memories[memory as usize];
+        // What an instruction accesses at most is what it can be aligned to at most.
+        let bytes = 1u64 << memarg.max_align;
+        let outside = match (BoundsCheck::of(&ty), memarg.offset.checked_add(bytes)) {
+            (BoundsCheck::None, _) => return,
+            (BoundsCheck::Index, Some(end)) if end <= MEMORY_GUARD => {
+                let length = self.memory_length(memory);
+                self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, length)
+            }
+            (_, end) => {
+                let end = match end {
+                    // Neither is more than 33 bits.
+                    Some(end) if !ty.is_64 => self.b.ins().iadd_imm_u(index, end as i64),
+                    Some(end) => self.add_in_bounds(index, end),
+                    None => {
+                        let start = self.add_in_bounds(index, memarg.offset);
+                        self.add_in_bounds(start, bytes)
+                    }
+                };
+                let length = self.memory_length(memory);
+                self.b.ins().icmp(IntCC::UnsignedGreaterThan, end, length)
+            }
+        };
+        self.b.ins().trapnz(outside, TrapCode::HEAP_OUT_OF_BOUNDS);
+    }
+
+    /// An address further up; traps when it does not fit into 64 bits.
+    fn add_in_bounds(&mut self, address: Value, bytes: u64) -> Value {
+        let bytes = self.i64(bytes as i64);
+        self.b.ins().uadd_overflow_trap(address, bytes, TrapCode::HEAP_OUT_OF_BOUNDS)
+    }
+
+    /// The address, the rest of the offset and the flags of an access to memory, after what has to be tested before it. The
+    /// access may fault, which is the trap.
+    pub(super) fn memory_address(&mut self, memarg: &MemArg, index: Value) -> (MemFlagsData, Value, i32) {
         let MemArgTarget::Memory(memory) = memarg.target else { unreachable!("validated: a feature that is off") };
+        let index = self.wide(index);
+        self.check_bounds(memory, memarg, index);
         let place = self.env.memory(&mut self.b, memory);
         let constant = super::env::constant_flags(&mut self.b);
         let base = self.b.ins().load(I64, constant, place.address, place.offset + VMMemory::BASE);
-        let index = self.wide(index);
         let mut address = self.b.ins().iadd(base, index);
         let offset = match i32::try_from(memarg.offset) {
             Ok(offset) => offset,

@@ -5,7 +5,7 @@ use super::translate::{Translator, static_ref};
 use crate::types::ValType;
 use crate::vm::{Builtin, VMTable, trap_codes};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, TrapCode, Value};
 use gc_api::{Region, Slot};
 use wasmparser::Operator;
@@ -25,17 +25,15 @@ impl Translator<'_, '_> {
             O::TableGrow { table } => {
                 let (init, delta) = self.pop2();
                 let (init, delta) = (self.wide(init), self.wide(delta));
-                let table = self.i64(*table as i64);
-                let old = self.env.builtin(&mut self.b, Builtin::TableGrow, &[table, delta, init]);
-                let old = self.b.ins().ireduce(I32, old);
-                self.push(old);
+                let table_index = self.i64(*table as i64);
+                let grown = self.env.builtin(&mut self.b, Builtin::TableGrow, &[table_index, delta, init]);
+                self.push_grown(grown, self.env.info.tables[*table as usize].is_64);
             }
             O::TableSize { table } => {
                 let place = self.env.table(&mut self.b, *table);
                 let flags = Region::Context.flags(self.b.func);
                 let length = self.b.ins().load(I64, flags, place.address, place.offset + VMTable::LENGTH);
-                let length = self.b.ins().ireduce(I32, length);
-                self.push(length);
+                self.push_index(length, self.env.info.tables[*table as usize].is_64);
             }
             O::TableGet { table } => {
                 let index = self.pop();

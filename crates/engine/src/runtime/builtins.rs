@@ -34,8 +34,10 @@ impl From<Trap> for Raised {
 
 type Outcome = Result<u64, Raised>;
 
-/// -1 as an `i32`: what a failed growth returns.
-const MINUS_ONE: u64 = u32::MAX as u64;
+/// What a growth returns, from the old size: 0 for a failure.
+fn grown(old: Option<u64>) -> u64 {
+    old.map_or(0, |old| old + 1)
+}
 
 macro_rules! shims {
     ($($(#[$doc:meta])* $name:ident = $function:ident($($arg:ident),*);)*) => {
@@ -137,7 +139,7 @@ fn memory_id(store: &StoreOpaque, instance: u32, memory: u64) -> usize {
 
 fn memory_grow(store: &mut StoreOpaque, instance: u32, memory: u64, delta: u64) -> Outcome {
     let id = memory_id(store, instance, memory);
-    Ok(store.memories[id].grow(delta).unwrap_or(MINUS_ONE))
+    Ok(grown(store.memories[id].grow(delta)))
 }
 
 fn memory_copy(
@@ -194,7 +196,7 @@ fn table_id(store: &StoreOpaque, instance: u32, table: u64) -> u32 {
 
 fn table_grow(store: &mut StoreOpaque, instance: u32, table: u64, delta: u64, init: u64) -> Outcome {
     let id = table_id(store, instance, table);
-    Ok(instance::table_grow(store, id, delta, init).unwrap_or(MINUS_ONE))
+    Ok(grown(instance::table_grow(store, id, delta, init)))
 }
 
 fn table_copy(

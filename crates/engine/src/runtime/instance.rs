@@ -3,7 +3,7 @@
 use super::const_expr::{evaluate, write_global};
 use super::memory::Memory;
 use super::store::{Global, StoreOpaque, Tag};
-use super::table::{Elements, Table};
+use super::table::{Elements, Table, refusal};
 use crate::api::{Error, ModuleInner, Result, Trap};
 use crate::info::{ElementItems, ElementSegment, SegmentMode};
 use crate::vm::{VMContext, VMFuncRef, VMFunctionImport, VMMemory, VMTable, ValRaw};
@@ -219,8 +219,7 @@ fn initialise(store: &mut StoreOpaque, index: u32, imports: &[ImportedItem]) -> 
     for (i, ty) in info.tables[tables.len()..].iter().enumerate() {
         let vm = store.instances[index as usize].part::<VMTable>(offsets.tables, i);
         // SAFETY: the context lives until the store is dropped, or this table is in `roll_back`.
-        let table = unsafe { Table::new(*ty, vm) }
-            .ok_or_else(|| Error::system("making a table", format!("{} elements cannot be had", ty.min)))?;
+        let table = unsafe { Table::new(*ty, vm) }.ok_or_else(|| Error::system("making a table", refusal(ty.min)))?;
         tables.push(store.tables.len() as u32);
         store.tables.push(table);
     }

@@ -9,6 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// Elements that a table may have, whatever its type says: 2 GiB of function references.
 pub const MAX_TABLE_ELEMENTS: u64 = 1 << 28;
 
+/// Why there is no table of `min` elements.
+pub fn refusal(min: u64) -> String {
+    match min > MAX_TABLE_ELEMENTS {
+        true => format!("{min} elements are more than the limit of {MAX_TABLE_ELEMENTS} elements"),
+        false => format!("{min} elements cannot be had"),
+    }
+}
+
 /// A table: its elements, and the record by which compiled code finds them.
 pub struct Table {
     /// In its instance's context, or a box of its own.

@@ -341,6 +341,18 @@ pub struct TableType {
     pub is_64: bool,
 }
 
+impl TableType {
+    /// The type of tables of `min` to `max` elements, indexed by `i32`.
+    pub const fn new(element: RefType, min: u64, max: Option<u64>) -> TableType {
+        TableType { element, min, max, is_64: false }
+    }
+
+    /// The same, indexed by `i64`.
+    pub const fn new_64(element: RefType, min: u64, max: Option<u64>) -> TableType {
+        TableType { element, min, max, is_64: true }
+    }
+}
+
 /// The type of a linear memory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct MemoryType {
@@ -354,6 +366,23 @@ pub struct MemoryType {
     pub shared: bool,
     /// Bytes of a page as a power of two; 16 unless declared otherwise.
     pub page_size_log2: u8,
+}
+
+impl MemoryType {
+    /// The type of memories of `min` to `max` pages of 64 KiB, indexed by `i32`.
+    pub const fn new(min: u64, max: Option<u64>) -> MemoryType {
+        MemoryType { min, max, is_64: false, shared: false, page_size_log2: 16 }
+    }
+
+    /// The same, indexed by `i64`.
+    pub const fn new_64(min: u64, max: Option<u64>) -> MemoryType {
+        MemoryType { is_64: true, ..MemoryType::new(min, max) }
+    }
+
+    /// Bytes of `pages` pages; `u64::MAX` where these are more than can be counted.
+    pub const fn bytes(&self, pages: u64) -> u64 {
+        pages.saturating_mul(1 << self.page_size_log2)
+    }
 }
 
 /// The type of a tag.
