@@ -114,14 +114,9 @@ fn unsupported_features_are_named() {
         ("SIMD (v128)", "(module (func (export \"f\") (drop (v128.const i64x2 0 0))))"),
         ("relaxed SIMD", "(module (func (param v128) (drop (i8x16.relaxed_swizzle (local.get 0) (local.get 0)))))"),
         ("the threads proposal (shared memories and atomics)", "(module (memory 1 1 shared))"),
-        ("the custom page sizes proposal", "(module (memory 1 (pagesize 1)))"),
-        (
-            "wide arithmetic",
-            "(module (func (param i64) (result i64 i64) (i64.mul_wide_s (local.get 0) (local.get 0))))",
-        ),
         ("stack switching", "(module (type $f (func)) (type (cont $f)))"),
-        // Two at once, of which either alone leaves an error about the other.
-        ("the threads proposal (shared memories and atomics)", "(module (memory 1 1 shared (pagesize 1)))"),
+        // Two at once, of which neither alone suffices.
+        ("the shared-everything threads proposal", "(module (type $f (func)) (type (shared (cont $f))))"),
     ];
     for (feature, text) in cases {
         let error = refused(text);

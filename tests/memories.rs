@@ -80,7 +80,15 @@ fn accesses_trap_exactly_when_they_end_outside() {
         0xFFFF_FFFF_FFFF_0000,
         0xFFFF_FFFF_FFFF_FFF8,
     ];
-    for ty in [MemoryType::new(1, None), MemoryType::new_64(1, None), MemoryType::new_64(0, None)] {
+    for ty in [
+        MemoryType::new(1, None),
+        MemoryType::new_64(1, None),
+        MemoryType::new_64(0, None),
+        MemoryType::new(0x1_0013, None).with_byte_pages(),
+        MemoryType::new_64(0x1_0013, None).with_byte_pages(),
+        MemoryType::new_64(5, None).with_byte_pages(),
+        MemoryType::new(0, None).with_byte_pages(),
+    ] {
         let (word, length) = (if ty.is_64 { "i64" } else { "i32" }, ty.bytes(ty.min));
         let top = if ty.is_64 { u64::MAX } else { u32::MAX as u64 };
         let near = |borders: &[u64], distance: u64| {
@@ -236,6 +244,58 @@ fn growth_stops_where_the_type_or_the_reservation_ends() {
 }
 
 #[test]
+fn memories_of_byte_pages_are_counted_in_bytes() {
+    let text = r#"(module
+        (memory (export "m") 3 0xFFFF_FFFF (pagesize 1)) (data (i32.const 1) "ab")
+        (func (export "size") (result i32) (memory.size))
+        (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+        (func (export "load") (param i32) (result i32) (i32.load8_u (local.get 0)))
+        (func (export "fill") (param i32 i32) (memory.fill (local.get 0) (i32.const 0xFF) (local.get 1))))"#;
+    each(|store| {
+        let instance = instance(store, text);
+        let i32 = |value: u32| [Val::I32(value as i32)];
+        assert_eq!(int(call(store, instance, "load", &i32(2))), b'b' as u64);
+        assert_eq!(trap(call(store, instance, "load", &i32(3))), Trap::MemoryOutOfBounds);
+        assert_eq!(int(call(store, instance, "grow", &i32(2))), 3);
+        assert_eq!(int(call(store, instance, "size", &[])), 5);
+        call(store, instance, "fill", &[Val::I32(0), Val::I32(5)]).unwrap();
+        assert_eq!(trap(call(store, instance, "fill", &[Val::I32(4), Val::I32(2)])), Trap::MemoryOutOfBounds);
+        // Within a page of the system's and beyond it: what is added is zero.
+        for (delta, old) in [(1, 5), (10_000, 6), (0xFFFF_FFFF - 10_006, 10_006)] {
+            assert_eq!(int(call(store, instance, "grow", &i32(delta))), old as u64);
+            for at in [old, old + delta - 1] {
+                assert_eq!(int(call(store, instance, "load", &i32(at))), 0, "{at}");
+            }
+            assert_eq!(trap(call(store, instance, "load", &i32(old + delta))), Trap::MemoryOutOfBounds);
+            if delta > 10_000 {
+                break;
+            }
+        }
+        let memory = instance.get_memory(&mut *store, "m").unwrap();
+        assert_eq!(memory.ty(&*store), MemoryType::new(0xFFFF_FFFF, Some(0xFFFF_FFFF)).with_byte_pages());
+        assert_eq!(memory.data(&*store).len(), 0xFFFF_FFFF);
+    });
+}
+
+#[test]
+fn the_size_of_pages_is_part_of_an_import() {
+    each(|store| {
+        let bytes = Memory::new(&mut *store, MemoryType::new(65536, None).with_byte_pages()).unwrap();
+        let module = |store: &Store<()>, ty| Module::new(store.engine(), format!("(module (import \"\" \"\" {ty}))"));
+        for (ty, fits) in
+            [("(memory 1)", false), ("(memory 1 (pagesize 1))", true), ("(memory i64 1 (pagesize 1))", false)]
+        {
+            let module = module(store, ty).unwrap();
+            let result = Instance::new(&mut *store, &module, &[bytes.into()]);
+            assert_eq!(result.is_ok(), fits, "{ty}");
+            if let Err(error) = result {
+                says(&error, &["incompatible import type", "found (memory 65536 (pagesize 1))"]);
+            }
+        }
+    });
+}
+
+#[test]
 fn segments_whose_end_overflows_trap() {
     each(|store| {
         for (text, expected) in [
@@ -243,6 +303,8 @@ fn segments_whose_end_overflows_trap() {
             (r#"(memory i64 1) (data (i64.const 0x1_0000_0000) "a")"#, Trap::MemoryOutOfBounds),
             (r#"(memory i64 1) (data (i64.const 65536) "a")"#, Trap::MemoryOutOfBounds),
             (r#"(memory 1) (data (i32.const -1) "ab")"#, Trap::MemoryOutOfBounds),
+            (r#"(memory 5 (pagesize 1)) (data (i32.const 4) "ab")"#, Trap::MemoryOutOfBounds),
+            (r#"(memory i64 5 (pagesize 1)) (data (i64.const -1) "ab")"#, Trap::MemoryOutOfBounds),
             (r#"(table i64 2 funcref) (func $f) (elem (i64.const -1) func $f $f)"#, Trap::TableOutOfBounds),
             (r#"(table i64 2 funcref) (func $f) (elem (i64.const 0x1_0000_0000) func $f)"#, Trap::TableOutOfBounds),
         ] {

@@ -17,12 +17,10 @@ use std::thread;
 type InFile = fn(&str, &str) -> bool;
 
 /// Why a directive may be skipped, and in which scripts: by the name of the script's folder and by its own.
-const SKIPPED: [(&str, InFile); 7] = [
+const SKIPPED: [(&str, InFile); 5] = [
     ("SIMD (v128)", |_, name| name.starts_with("simd_") || name.contains("relaxed")),
     ("relaxed SIMD", |_, name| name.contains("relaxed")),
     ("the threads proposal (shared memories and atomics)", |folder, _| folder == "threads"),
-    ("the custom page sizes proposal", |folder, _| folder == "custom-page-sizes"),
-    ("wide arithmetic", |folder, _| folder == "wide-arithmetic"),
     ("legacy exception handling", |folder, _| folder == "legacy"),
     ("a script older than WebAssembly 3.0", |folder, _| folder == "threads" || folder == "memory64"),
 ];

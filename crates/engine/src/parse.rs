@@ -26,7 +26,7 @@ use wasmparser::{
     ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
-/// What Gleaner supports: WebAssembly 3.0 without vectors.
+/// What Gleaner supports: WebAssembly 3.0 without vectors, and of the proposals custom page sizes and wide arithmetic.
 pub const FEATURES: WasmFeatures = WasmFeatures::WASM1
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)
@@ -39,17 +39,17 @@ pub const FEATURES: WasmFeatures = WasmFeatures::WASM1
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::FUNCTION_REFERENCES)
     .union(WasmFeatures::GC)
-    .union(WasmFeatures::MEMORY64);
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::CUSTOM_PAGE_SIZES)
+    .union(WasmFeatures::WIDE_ARITHMETIC);
 
 /// What Gleaner does not support, by the names that its users know, each with what it builds on.
-const UNSUPPORTED: [(&str, WasmFeatures); 12] = {
+const UNSUPPORTED: [(&str, WasmFeatures); 10] = {
     use WasmFeatures as F;
     [
         ("SIMD (v128)", F::SIMD),
         ("relaxed SIMD", F::SIMD.union(F::RELAXED_SIMD)),
         ("the threads proposal (shared memories and atomics)", F::THREADS),
-        ("the custom page sizes proposal", F::CUSTOM_PAGE_SIZES),
-        ("wide arithmetic", F::WIDE_ARITHMETIC),
         ("stack switching", F::STACK_SWITCHING),
         ("the shared-everything threads proposal", F::THREADS.union(F::SHARED_EVERYTHING_THREADS)),
         ("the acquire-release atomics proposal", F::THREADS.union(F::ACQUIRE_RELEASE_ATOMICS)),
@@ -801,12 +801,6 @@ mod tests {
             ),
             ("the threads proposal", "(module (memory 1 2 shared))"),
             ("the threads proposal", "(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))"),
-            ("the custom page sizes proposal", "(module (memory 1 (pagesize 1)))"),
-            (
-                "wide arithmetic",
-                "(module (func (param i64 i64) (result i64 i64)
-                local.get 0 local.get 1 i64.mul_wide_s))",
-            ),
             ("stack switching", "(module (type $f (func)) (type $k (cont $f)))"),
             ("the shared-everything threads proposal", "(module (global (shared i32) (i32.const 1)))"),
             ("the custom descriptors proposal", "(module (func (param (ref (exact 0)))) (type (struct)))"),
@@ -823,9 +817,9 @@ mod tests {
     #[test]
     fn modules_that_mix_unsupported_features_name_one() {
         for text in [
-            "(module (memory 1 (pagesize 1)) (func (param v128)))",
+            "(module (memory 1 1 shared) (func (param v128)))",
             // Each alone leaves an error in the same place, about the other.
-            "(module (memory 1 1 shared (pagesize 1)))",
+            "(module (type $f (func)) (type (shared (cont $f))))",
         ] {
             let error = check_text(text).unwrap_err();
             assert!(matches!(error, ParseError::Unsupported { .. }), "{text}: {error:?}");

@@ -1,8 +1,8 @@
-//! Numeric operators.
+//! Numeric operators (specification §4.3; the wide ones are those of the proposal).
 
 use super::translate::Translator;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::{F32, F64, I8, I16, I32, I64};
+use cranelift_codegen::ir::types::{F32, F64, I8, I16, I32, I64, I128};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value};
 use wasmparser::Operator;
 
@@ -109,6 +109,11 @@ impl Translator<'_, '_> {
             O::I64Extend8S => self.extend_from(I8, I64),
             O::I64Extend16S => self.extend_from(I16, I64),
             O::I64Extend32S => self.extend_from(I32, I64),
+
+            O::I64Add128 => self.binary_128(|t, a, b| t.b.ins().iadd(a, b)),
+            O::I64Sub128 => self.binary_128(|t, a, b| t.b.ins().isub(a, b)),
+            O::I64MulWideS => self.mul_wide(|t, a| t.b.ins().sextend(I128, a)),
+            O::I64MulWideU => self.mul_wide(|t, a| t.b.ins().uextend(I128, a)),
             _ => return false,
         }
         true
@@ -124,6 +129,29 @@ impl Translator<'_, '_> {
         let (a, b) = self.pop2();
         let result = emit(self, a, b);
         self.push(result);
+    }
+
+    /// An operation on two pairs of 64-bit halves, the lower first.
+    fn binary_128(&mut self, emit: impl FnOnce(&mut Self, Value, Value) -> Value) {
+        let (low, high) = self.pop2();
+        let b = self.b.ins().iconcat(low, high);
+        let (low, high) = self.pop2();
+        let a = self.b.ins().iconcat(low, high);
+        let result = emit(self, a, b);
+        self.push_halves(result);
+    }
+
+    fn mul_wide(&mut self, extend: impl Fn(&mut Self, Value) -> Value) {
+        let (a, b) = self.pop2();
+        let (a, b) = (extend(self, a), extend(self, b));
+        let product = self.b.ins().imul(a, b);
+        self.push_halves(product);
+    }
+
+    fn push_halves(&mut self, value: Value) {
+        let (low, high) = self.b.ins().isplit(value);
+        self.push(low);
+        self.push(high);
     }
 
     fn icmp(&mut self, condition: IntCC) {

@@ -183,8 +183,8 @@ mod tests {
             (MemoryType::new_64(1, Some(3)), 3),
             (MemoryType::new_64(1, None), UNBOUNDED_RESERVATION >> 16),
             (MemoryType::new_64(1, Some(1 << 48)), MAX_MEMORY_BYTES >> 16),
-            (MemoryType { page_size_log2: 0, ..MemoryType::new(1, None) }, u32::MAX as u64),
-            (MemoryType { page_size_log2: 0, ..MemoryType::new_64(1, Some(5_000)) }, 5_000),
+            (MemoryType::new(1, None).with_byte_pages(), u32::MAX as u64),
+            (MemoryType::new_64(1, Some(5_000)).with_byte_pages(), 5_000),
         ] {
             let mut vm = record();
             let mut memory = memory(ty, &mut vm).unwrap();
@@ -208,7 +208,7 @@ mod tests {
         for ty in [
             MemoryType::new_64((MAX_MEMORY_BYTES >> 16) + 1, None),
             MemoryType::new_64(1 << 48, None),
-            MemoryType { page_size_log2: 0, ..MemoryType::new_64(u64::MAX, None) },
+            MemoryType::new_64(u64::MAX, None).with_byte_pages(),
         ] {
             let error = memory(ty, &mut vm).map(|_| ()).unwrap_err();
             assert!(matches!(error, MemoryError::Limit { .. }), "{error}");

@@ -379,6 +379,11 @@ impl MemoryType {
         MemoryType { is_64: true, ..MemoryType::new(min, max) }
     }
 
+    /// The same with pages of one byte.
+    pub const fn with_byte_pages(self) -> MemoryType {
+        MemoryType { page_size_log2: 0, ..self }
+    }
+
     /// Bytes of `pages` pages; `u64::MAX` where these are more than can be counted.
     pub const fn bytes(&self, pages: u64) -> u64 {
         pages.saturating_mul(1 << self.page_size_log2)
