@@ -320,7 +320,9 @@ impl<'a, 'f> Emitter<'a, 'f> {
             }
             Slot::Element { array, offset } => {
                 let flags = Region::Data.flags(self.b.func);
-                // Wrapping 32-bit arithmetic: even a corrupt length cannot lead out of the index space.
+                // Wrapping 32-bit arithmetic: even a corrupt length cannot lead out of the index space. A guard as long as the
+                // longest array (64 GiB a store) instead saved 6 % of `array_loop`'s time and none of that of MoonBit's
+                // `json`, `hash_map`, `richards` and `havlak`; with 6 GiB a store, ten times as many stores fit.
                 let index = self.b.ins().iadd(array, offset);
                 (self.address(index), 0, flags)
             }

@@ -25,6 +25,9 @@ pub const FIRST_INDEX: u32 = 64 << 10;
 pub const INDEX_SPACE: u64 = 1 << 32;
 /// Field offsets below this need no check: base + any index + offset is inside the reservation.
 pub const GUARD_BYTES: u64 = 32 << 20;
+/// Bytes from the base to the end of the reservation. A fault in there is a null access below [`FIRST_INDEX`], and a corrupt
+/// reference from there on.
+pub const HEAP_SPAN: u64 = INDEX_SPACE + GUARD_BYTES;
 /// Bytes from the base *down* to cell 0.
 pub const CELLS_BELOW_BASE: i32 = 4096;
 /// Number of 64-bit cells.
@@ -88,7 +91,7 @@ impl HeapMemory {
     pub fn reserve(limit: u64) -> Result<Self, HeapError> {
         let below = SIDE_BYTES + CELLS_BELOW_BASE as usize;
         let below = below.next_multiple_of(page_size().max(2 << 20));
-        let reservation = Reservation::new(below + INDEX_SPACE as usize + GUARD_BYTES as usize)
+        let reservation = Reservation::new(below + HEAP_SPAN as usize)
             .map_err(|source| HeapError::System { what: "reserving a heap", source })?;
         reservation
             .protect(below - page_size().max(4096), page_size().max(4096), Protection::ReadWrite)

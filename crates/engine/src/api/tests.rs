@@ -712,6 +712,37 @@ fn a_corrupt_heap_is_an_error_and_not_a_panic() {
 }
 
 #[test]
+fn a_reference_out_of_the_heap_is_an_error_and_not_a_crash() {
+    each::<()>(|store, linker| {
+        let instance = instance(
+            store,
+            linker,
+            r#"(module
+              (type $p (struct (field $next (mut (ref null $p))) (field $n i32)))
+              (global $g (ref $p) (struct.new $p (ref.null $p) (i32.const 7)))
+              (func (export "nullable") (result i32)
+                (struct.get $p $n (struct.get $p $next (global.get $g))))
+              (func (export "non_null") (result i32)
+                (struct.get $p $n (ref.as_non_null (struct.get $p $next (global.get $g)))))
+              (func (export "mend") (struct.set $p $next (global.get $g) (ref.null $p))))"#,
+        );
+        let mut object = 0;
+        store.heap().for_each_object(&mut |found| object = found.raw());
+        for name in ["nullable", "non_null"] {
+            // Above everything that is committed; what a collector with a bug may leave behind.
+            store.as_context_mut().opaque().memory().store_u32(object, 8, 0xf000_0000);
+            let error = call(store, instance, name, &[]).unwrap_err();
+            let ErrorKind::Corruption(message) = error.kind() else { panic!("{name}: {error}") };
+            assert!(message.contains("index 0xf0000"), "{message}");
+            assert!(error.to_string().contains(name), "it has a backtrace: {error}");
+        }
+        store.as_context_mut().opaque().memory().store_u32(object, 8, 0);
+        call(store, instance, "mend", &[]).unwrap();
+        assert_eq!(trap(store, instance, "nullable", &[]), Trap::NullReference);
+    });
+}
+
+#[test]
 fn roots_are_shown_by_kind() {
     use gc_api::RootKind;
     each::<()>(|store, linker| {

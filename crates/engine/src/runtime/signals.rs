@@ -18,8 +18,9 @@
 use super::arch::{self, Registers};
 use super::code::CodeMap;
 use super::unwind::{self, Backtrace, Bounds, Frame};
-use crate::vm::VMStoreContext;
+use crate::vm::{VMStoreContext, trap_codes};
 use cranelift_codegen::ir::TrapCode;
+use gc_api::HEAP_SPAN;
 use gc_api::sys::{Protection, Reservation, page_size};
 use libc::{c_int, c_void, siginfo_t};
 use std::cell::{Cell, UnsafeCell};
@@ -218,7 +219,12 @@ unsafe fn trap(info: *mut siginfo_t, context: *mut c_void) -> bool {
     // SAFETY: as above; the code map does not change while compiled code runs, and if this is not compiled code, then its
     // answer is not acted upon.
     let (Registers { pc, fp, .. }, code) = unsafe { (arch::interrupted(context), &*activation.code) };
-    let Some(code) = code.lookup(pc).and_then(|(object, _)| object.trap_code(pc)) else { return false };
+    let Some((object, _)) = code.lookup(pc) else { return false };
+    // SAFETY: as above.
+    let heap = unsafe { (*activation.store).heap_base } as usize;
+    // An access that cannot fault in a sound heap has no code of its own.
+    let corrupt = || (fault_address.wrapping_sub(heap) < HEAP_SPAN as usize).then_some(trap_codes::HEAP_CORRUPTION);
+    let Some(code) = object.trap_code(pc).or_else(corrupt) else { return false };
     // SAFETY: the thread runs compiled code of this activation, so its store's record is valid and describes the frames;
     // the handler of its `try_call` is there to be resumed at, and compiled frames have nothing to drop. Nobody has a
     // reference to the backtrace.

@@ -18,8 +18,9 @@ use crate::api::{Engine, Error, ErrorKind, ModuleInner, Pauses, Result, Trap};
 use crate::types::{GlobalType, TypeIndex, TypeRegistry};
 use crate::vm::{ArrayCall, VMCONTEXT_MAGIC, VMContext, VMFuncRef, VMHostContext, VMStoreContext, ValRaw};
 use gc_api::{
-    CellKind, Collection, CollectionKind, GcEvents, GcHeap, GcKind, HeapLimits, HeapMemory, INDEX_SPACE,
-    NeedsCollection, NewObject, Outcome, Phase, Reason, RefCell32, Roots, SizingDecision, VMGcRef, WriteSite,
+    CellKind, Collection, CollectionKind, FIRST_INDEX, GcEvents, GcHeap, GcKind, HEAP_SPAN, HeapLimits, HeapMemory,
+    INDEX_SPACE, NeedsCollection, NewObject, Outcome, Phase, Reason, RefCell32, Roots, SizingDecision, VMGcRef,
+    WriteSite,
 };
 use std::any::Any;
 use std::ffi::c_void;
@@ -612,11 +613,15 @@ impl StoreOpaque {
 
     /// The error for a fault in compiled code.
     fn trapped(&self, trap: TrapInfo, frames: &Backtrace) -> Error {
+        let index = (trap.fault_address as u64).wrapping_sub(self.memory.base() as u64);
+        let corrupt = |message: String| Error::new(ErrorKind::Corruption(format!("corrupt heap: {message}")));
         let error = match Trap::from_code(trap.code) {
+            // Whatever the access expected: null is below.
+            _ if (FIRST_INDEX as u64..HEAP_SPAN).contains(&index) => {
+                corrupt(format!("compiled code followed a reference to index {index:#x}, where no object can be"))
+            }
             Some(trap) => Error::from(trap),
-            None => Error::new(ErrorKind::Corruption(
-                "corrupt heap: compiled code found in it what does not exist".to_string(),
-            )),
+            None => corrupt("compiled code found in it what does not exist".to_string()),
         };
         error.with_backtrace(|| backtrace::of_fault(self, frames))
     }
