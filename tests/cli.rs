@@ -302,8 +302,15 @@ fn every_function_of_wasi_preview_1_links_and_survives_wild_pointers() {
     let files = Files::new();
     for memory in ["(memory (export \"memory\") 1)", ""] {
         let file = files.add("all.wat", format!("(module {imports} {memory} (func (export \"_start\") {calls}))"));
-        let ended = gleaner(&["run", &file]);
-        assert_eq!(ended.code, Some(0), "{ended:?}");
+        // Without a directory, and with one as descriptor 3.
+        let folder = Files::new();
+        let given = format!("{}::/", folder.0.path().display());
+        for options in [&["run"][..], &["run", "--dir", &given, "--wasi-verbose"]] {
+            // What it prints is no text.
+            let program = Command::new(env!("CARGO_BIN_EXE_gleaner")).args(options).arg(&file).output().unwrap();
+            let stderr = String::from_utf8_lossy(&program.stderr);
+            assert_eq!(program.status.code(), Some(0), "{stderr}");
+        }
     }
 }
 

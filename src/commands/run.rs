@@ -2,7 +2,7 @@
 
 use super::{Gc, Limits, UsageError, pair, table};
 use crate::output::Output;
-use crate::wasi::{self, Exit, Wasi};
+use crate::wasi::{self, Exit, Memory64, Wasi};
 use crate::{spectest, text, values};
 use anyhow::Context;
 use clap::Args;
@@ -10,12 +10,14 @@ use comfy_table::CellAlignment;
 use engine::types::{ExternType, FuncType};
 use engine::{Engine, Error, Extern, Instance, Linker, Module, Stats, Store, Val};
 use gc_api::{CollectorInfo, RootKind};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Run a program: its `_start`, or one of its functions
 #[derive(Args)]
 #[command(after_help = "\
-Programs may import WASI preview 1 (without files) and `spectest`, the module of the official test suite.
+Programs may import WASI preview 1 and `spectest`, the module of the official test suite. Of files they see what is
+below the directories given by `--dir`, and nothing outside; the code that they exit with is the process's.
 A function's arguments are numbers (decimal or 0x…, nan, inf), `null`, or a number for an i31. Its results are
 printed one a line, and nothing else is printed on standard output.")]
 pub struct Run {
@@ -33,9 +35,15 @@ pub struct Run {
     /// Print what the collector did, on standard error
     #[arg(long)]
     stats: bool,
-    /// Give the program an environment variable
+    /// Give the program an environment variable; it has no others
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
+    /// Give the program the directory HOST and what is below it, under the name GUEST (HOST if none is given)
+    #[arg(long, value_name = "HOST[::GUEST]", value_parser = directory)]
+    dir: Vec<(String, String)>,
+    /// Note on standard error which calls of WASI answer with an error, once for each call and error
+    #[arg(long)]
+    wasi_verbose: bool,
     /// The program, as a binary or as text
     file: String,
     /// What the program gets, or the function with `--invoke`
@@ -73,12 +81,14 @@ impl Run {
     /// Loads everything and runs the program.
     fn run_in(&self, store: &mut Store<()>, output: &Output) -> anyhow::Result<()> {
         let engine = store.engine().clone();
+        let wasi = self.wasi(output)?;
         let preload: Vec<(&str, Module)> = self
             .preload
             .iter()
             .map(|(name, file)| Ok((name.as_str(), load(&engine, file)?)))
             .collect::<anyhow::Result<_>>()?;
         let module = load(&engine, &self.file)?;
+        self.check_memory(&module)?;
         let call = self.choose(&engine, &module)?;
         let args = call.args.iter().zip(&call.ty.params).enumerate();
         let args = args
@@ -88,12 +98,36 @@ impl Run {
             })
             .collect::<Result<Vec<Val>, UsageError>>()?;
 
-        let linker = self.linker(store, &module, &preload, output)?;
+        let linker = self.linker(store, &module, &preload, output, wasi)?;
         let instance = linker.instantiate(&mut *store, &module).with_context(|| self.file.clone())?;
         initialize(store, instance)?;
         let results = instance.get_func(&mut *store, call.name)?.call(&mut *store, &args)?;
         for value in &results {
             output.write(format!("{}\n", values::show(value, &*store)).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// What the program sees of its surroundings. That is made whether or not the program asks for it: a directory that
+    /// is not there is a mistake all the same.
+    fn wasi(&self, output: &Output) -> anyhow::Result<Wasi> {
+        let args = if self.invoke.is_some() { &[] } else { self.args.as_slice() };
+        let args = [&self.file].into_iter().chain(args).cloned();
+        let mut wasi = Wasi::new(args, &self.env, output.clone());
+        for (host, guest) in &self.dir {
+            wasi.preopen(Path::new(host), guest).with_context(|| format!("--dir {host}"))?;
+        }
+        if self.wasi_verbose {
+            wasi.note_errors();
+        }
+        Ok(wasi)
+    }
+
+    /// Refuses a program that could not make a single call of WASI.
+    fn check_memory(&self, module: &Module) -> anyhow::Result<()> {
+        let wide = matches!(module.export("memory"), Some(ExternType::Memory(ty)) if ty.is_64);
+        if wide && module.imports().any(|import| import.module() == wasi::MODULE) {
+            return Err(anyhow::Error::new(Memory64).context(self.file.clone()));
         }
         Ok(())
     }
@@ -105,6 +139,7 @@ impl Run {
         module: &Module,
         preload: &[(&str, Module)],
         output: &Output,
+        wasi: Wasi,
     ) -> anyhow::Result<Linker<()>> {
         let mut linker = Linker::new(store.engine());
         let modules = || preload.iter().map(|(_, module)| module).chain([module]);
@@ -113,9 +148,7 @@ impl Run {
             spectest::add_to_linker(&mut linker, &mut *store, output)?;
         }
         if imports(wasi::MODULE) {
-            let args = if self.invoke.is_some() { &[] } else { self.args.as_slice() };
-            let args = [&self.file].into_iter().chain(args).cloned();
-            Wasi::new(args, &self.env, output.clone()).add_to_linker(&mut linker)?;
+            wasi.add_to_linker(&mut linker)?;
         }
         for (name, module) in preload {
             let instance = linker.instantiate(&mut *store, module).with_context(|| format!("preloading `{name}`"))?;
@@ -146,6 +179,15 @@ impl Run {
         }
         Ok(Call { name, ty, args })
     }
+}
+
+/// `HOST[::GUEST]`.
+fn directory(text: &str) -> Result<(String, String), String> {
+    let (host, guest) = text.split_once("::").unwrap_or((text, text));
+    if host.is_empty() || guest.is_empty() {
+        return Err(format!("`{text}` is no `HOST[::GUEST]`: a directory's path, and what the program is to call it"));
+    }
+    Ok((host.into(), guest.into()))
 }
 
 /// What to call.
