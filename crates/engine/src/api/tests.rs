@@ -671,6 +671,52 @@ fn host_functions_have_any_type() {
 }
 
 #[test]
+fn results_may_be_more_than_there_are_registers_for() {
+    each::<()>(|store, linker| {
+        const N: usize = 40;
+        let types = (0..N).map(|i| if i % 3 == 0 { ValType::EXTERNREF } else { ValType::I64 });
+        let ty = FuncType::new([ValType::EXTERNREF], types);
+        linker
+            .func_new("host", "many", ty, |mut caller, args, results| {
+                caller.gc(CollectionKind::Major);
+                for (i, result) in results.iter_mut().enumerate() {
+                    *result = if i % 3 == 0 { args[0].clone() } else { Val::I64(i as i64) };
+                }
+                Ok(())
+            })
+            .unwrap();
+        let types: String = (0..N).map(|i| if i % 3 == 0 { "externref " } else { "i64 " }).collect();
+        let instance = instance(
+            store,
+            linker,
+            &format!(
+                r#"(module
+                  (type $many (func (param externref) (result {types})))
+                  (import "host" "many" (func $host (type $many)))
+                  (elem declare func $direct)
+                  (func $direct (type $many) (call $host (local.get 0)))
+                  (func $tail (type $many) (return_call $direct (local.get 0)))
+                  (func $caught (type $many)
+                    (block $none (try_table (result {types}) (catch_all $none) (call $tail (local.get 0))) (return))
+                    (unreachable))
+                  (func (export "many") (type $many) (return_call_ref $many (local.get 0) (ref.func $direct)))
+                  (func (export "caught") (type $many) (call $caught (local.get 0))))"#
+            ),
+        );
+        let value = ExternRef::new(&mut *store, 1u8).unwrap();
+        for name in ["many", "caught"] {
+            let results = call(store, instance, name, &[value.clone().into()]).unwrap();
+            for (i, result) in results.iter().enumerate() {
+                match result {
+                    Val::ExternRef(Some(r)) => assert!(i % 3 == 0 && r.ref_eq(&*store, &value), "{name} {i}"),
+                    result => assert_eq!(result.i64(), Some(i as i64), "{name}"),
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn stores_run_in_each_other_and_on_other_threads() {
     each::<()>(|store, linker| {
         let wat = r#"(module (func (export "trap") unreachable) (func (export "one") (result i32) (i32.const 1)))"#;

@@ -116,6 +116,8 @@ impl Compiler {
             ("enable_probestack", "false"),
             ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
             ("unwind_info", "false"),
+            // Results that registers have no room for go through memory, by an address that becomes a parameter.
+            ("enable_multi_ret_implicit_sret", "true"),
             // Library functions are called by absolute address.
             ("is_pic", "false"),
         ] {
