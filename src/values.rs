@@ -3,9 +3,11 @@
 use engine::types::{HeapType, Hierarchy, RefType, ValType};
 use engine::{AnyRef, AsContext, AsContextMut, Val};
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
-/// A value, on one line: integers as signed decimals, floats with all their digits (`1.0`, `nan`, `-inf`), references by
-/// what they refer to (`(ref.struct)`, `(ref.i31 5)`, `(ref.null any)`).
+/// A value, on one line: integers as signed decimals, floats with all their digits (`1.0`, `nan`, `-inf`), vectors as 32
+/// hexadecimal digits, of which lane 0 is the last, references by what they refer to (`(ref.struct)`, `(ref.i31 5)`,
+/// `(ref.null any)`).
 ///
 /// ```
 /// # let engine = engine::Engine::new(gleaner::collectors::by_spec("null").unwrap()).unwrap();
@@ -55,8 +57,8 @@ fn float<F: Copy + std::fmt::Debug>(value: F, is_nan: fn(F) -> bool) -> String {
 
 /// The value of type `ty` that `text` stands for on a command line.
 ///
-/// Integers are decimal or hexadecimal (`0x…`), signed or not; floats may be `nan` and `inf`; a reference is `null`, or a
-/// number for an `i31`.
+/// Integers are decimal or hexadecimal (`0x…`), signed or not; floats may be `nan` and `inf`; a vector is a shape and its lanes
+/// (`i32x4:1,2,3,-4`, `f64x2:0.5,inf`), lowest first, or one number of 128 bits; a reference is `null`, or a number for an `i31`.
 ///
 /// # Errors
 /// What goes here, when `text` does not.
@@ -76,9 +78,50 @@ pub fn parse(text: &str, ty: ValType, store: impl AsContextMut) -> Result<Val, S
             .parse()
             .map(|x: f64| Val::F64(x.to_bits()))
             .map_err(|_| wrong(text, "an f64", "a number like 1.5, -2e3, inf or nan")),
-        ValType::V128 => Err("v128 values cannot be given on the command line".into()),
+        ValType::V128 => vector(text),
         ValType::Ref(ty) => reference(text, ty, store),
     }
+}
+
+/// Parses a lane of so many bits.
+type Lane = fn(&str, u32) -> Result<u128, String>;
+
+/// The vector that `text` stands for: all its bits as one number, or a shape and its lanes.
+fn vector(text: &str) -> Result<Val, String> {
+    let Some((shape, lanes)) = text.split_once(':') else {
+        let bits = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+            Some(digits) => unsigned(digits, 16),
+            None => unsigned(text, 10),
+        };
+        let expected = "a whole number of 128 bits, decimal or as 0x…, or a shape and its lanes like i32x4:1,2,-3,0x4";
+        return bits.map(Val::V128).ok_or_else(|| wrong(text, "a v128", expected));
+    };
+    let (bits, lane): (u32, Lane) = match shape {
+        "i8x16" => (8, integer_lane),
+        "i16x8" => (16, integer_lane),
+        "i32x4" => (32, integer_lane),
+        "i64x2" => (64, integer_lane),
+        "f32x4" => (32, |text, _| float_lane(text, "an f32", |x: f32| x.to_bits().into())),
+        "f64x2" => (64, |text, _| float_lane(text, "an f64", |x: f64| x.to_bits().into())),
+        _ => return Err(wrong(text, "a v128", "one of the shapes i8x16, i16x8, i32x4, i64x2, f32x4 and f64x2")),
+    };
+    let (lanes, count): (Vec<&str>, _) = (lanes.split(',').collect(), 128 / bits as usize);
+    if lanes.len() != count {
+        return Err(wrong(text, "a v128", &format!("{shape} has {count} lanes, not {}: so many numbers", lanes.len())));
+    }
+    let places = (0..128).step_by(bits as usize);
+    lanes.iter().zip(places).map(|(text, place)| Ok(lane(text, bits)? << place)).sum::<Result<_, _>>().map(Val::V128)
+}
+
+fn integer_lane(text: &str, bits: u32) -> Result<u128, String> {
+    let range = -1i128 << (bits - 1)..=(1i128 << bits) - 1;
+    let expected = || format!("a whole number from {} to {}, decimal or as 0x…", range.start(), range.end());
+    let value = integer(text, range.clone()).ok_or_else(|| wrong(text, &format!("an i{bits}"), &expected()))?;
+    Ok(value as u128 & (u128::MAX >> (128 - bits)))
+}
+
+fn float_lane<F: FromStr>(text: &str, ty: &str, to_bits: fn(F) -> u128) -> Result<u128, String> {
+    text.parse().map(to_bits).map_err(|_| wrong(text, ty, "a number like 1.5, -2e3, inf or nan"))
 }
 
 fn reference(text: &str, ty: RefType, store: impl AsContextMut) -> Result<Val, String> {
@@ -119,11 +162,14 @@ fn integer(text: &str, range: RangeInclusive<i128>) -> Option<i128> {
         Some(digits) => (16, digits),
         None => (10, digits),
     };
-    if !digits.starts_with(|c: char| c.is_digit(radix)) {
-        return None;
-    }
-    let magnitude = i128::from_str_radix(&digits.replace('_', ""), radix).ok()?;
+    let magnitude = i128::try_from(unsigned(digits, radix)?).ok()?;
     Some(if negative { -magnitude } else { magnitude }).filter(|n| range.contains(n))
+}
+
+/// A whole number without sign, with `_` between digits where one likes.
+fn unsigned(digits: &str, radix: u32) -> Option<u128> {
+    let starts = digits.starts_with(|c: char| c.is_digit(radix));
+    starts.then(|| u128::from_str_radix(&digits.replace('_', ""), radix).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -150,6 +196,14 @@ mod tests {
             (ValType::F64, "3", "3.0"),
             (ValType::F64, "nan", "nan"),
             (ValType::F64, "1e300", "1e300"),
+            (ValType::V128, "i8x16:0,1,2,3,4,5,6,7,8,9,10,11,12,13,-2,255", "0xfffe0d0c0b0a09080706050403020100"),
+            (ValType::V128, "i16x8:0,1,2,3,4,5,-1,0x8000", "0x8000ffff000500040003000200010000"),
+            (ValType::V128, "i32x4:1,-2,3,0xFFFF_FFFF", "0xffffffff00000003fffffffe00000001"),
+            (ValType::V128, "i64x2:-9223372036854775808,1", "0x00000000000000018000000000000000"),
+            (ValType::V128, "f32x4:1,-0,inf,-1.5", "0xbfc000007f800000800000003f800000"),
+            (ValType::V128, "f64x2:-2,0.5", "0x3fe0000000000000c000000000000000"),
+            (ValType::V128, "340282366920938463463374607431768211455", "0xffffffffffffffffffffffffffffffff"),
+            (ValType::V128, "0x80000000_00000000_00000000_00000001", "0x80000000000000000000000000000001"),
             (ValType::ANYREF, "null", "(ref.null any)"),
             (ValType::ANYREF, "-5", "(ref.i31 -5)"),
             (ValType::Ref(RefType::non_null(HeapType::I31)), "0x7fffffff", "(ref.i31 -1)"),
@@ -172,6 +226,14 @@ mod tests {
             (ValType::I32, "_1", "whole number"),
             (ValType::I64, "18446744073709551616", "64 bits"),
             (ValType::F64, "one", "inf"),
+            (ValType::V128, "-1", "128 bits"),
+            (ValType::V128, "0x1_00000000_00000000_00000000_00000000", "128 bits"),
+            (ValType::V128, "i32x2:1,2", "i32x4"),
+            (ValType::V128, "i32x4:1,2,3", "4 lanes, not 3"),
+            (ValType::V128, "i64x2:1,2,3", "2 lanes, not 3"),
+            (ValType::V128, "i16x8:0,0,0,0,0,0,0,65536", "from -32768 to 65535"),
+            (ValType::V128, "i8x16:0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,", "from -128 to 255"),
+            (ValType::V128, "f64x2:1,one", "inf"),
             (ValType::ANYREF, "4294967296", "31 bits"),
             (ValType::FUNCREF, "0", "`null`"),
             (ValType::Ref(RefType::non_null(HeapType::Struct)), "null", "cannot give"),

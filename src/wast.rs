@@ -7,10 +7,12 @@
 use crate::output::Output;
 use crate::{spectest, values};
 use engine::types::HeapType;
-use engine::{Engine, Error, ErrorKind, Extern, ExternRef, ImportProblem, Instance, Linker, Module, Store, Trap, Val};
+use engine::{
+    Engine, Error, ErrorKind, Extern, ExternRef, ImportProblem, Instance, Linker, Module, Store, Trap, V128, Val,
+};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use wast::core::{AbstractHeapType, NanPattern, WastArgCore, WastRetCore};
+use wast::core::{AbstractHeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore};
 use wast::lexer::Lexer;
 use wast::parser::{ParseBuffer, parse};
 use wast::token::{F32, F64, Id};
@@ -335,7 +337,7 @@ impl<'e> Script<'e> {
             WastArgCore::I64(n) => Val::I64(*n),
             WastArgCore::F32(x) => Val::F32(x.bits),
             WastArgCore::F64(x) => Val::F64(x.bits),
-            WastArgCore::V128(_) => return skip("SIMD (v128)"),
+            WastArgCore::V128(vector) => Val::V128(u128::from_le_bytes(vector.to_le_bytes())),
             WastArgCore::RefNull(heap) => null(heap)?,
             WastArgCore::RefExtern(n) => Val::ExternRef(Some(ExternRef::new(&mut self.store, *n)?)),
             WastArgCore::RefHost(n) => {
@@ -364,7 +366,7 @@ impl<'e> Script<'e> {
             (WastRetCore::I64(n), Val::I64(value)) => n == value,
             (WastRetCore::F32(pattern), Val::F32(bits)) => matches_f32(pattern, *bits),
             (WastRetCore::F64(pattern), Val::F64(bits)) => matches_f64(pattern, *bits),
-            (WastRetCore::V128(_), _) => return skip("SIMD (v128)"),
+            (WastRetCore::V128(pattern), Val::V128(bits)) => matches_v128(pattern, V128::from_bits(*bits)),
             (WastRetCore::Either(cases), _) => {
                 for case in cases {
                     if self.matches(value, case)? {
@@ -486,6 +488,21 @@ fn matches_f64(pattern: &NanPattern<F64>, bits: u64) -> bool {
         NanPattern::CanonicalNan => bits & 0x7FFF_FFFF_FFFF_FFFF == 0x7FF8_0000_0000_0000,
         NanPattern::ArithmeticNan => bits & 0x7FF8_0000_0000_0000 == 0x7FF8_0000_0000_0000,
         NanPattern::Value(value) => bits == value.bits,
+    }
+}
+
+/// Whether every lane is as expected.
+fn matches_v128(pattern: &V128Pattern, vector: V128) -> bool {
+    fn all<E, L: Copy, const N: usize>(expected: &[E; N], lanes: [L; N], matches: fn(&E, L) -> bool) -> bool {
+        expected.iter().zip(lanes).all(|(expected, lane)| matches(expected, lane))
+    }
+    match pattern {
+        V128Pattern::I8x16(lanes) => *lanes == <[i8; 16]>::from(vector),
+        V128Pattern::I16x8(lanes) => *lanes == <[i16; 8]>::from(vector),
+        V128Pattern::I32x4(lanes) => *lanes == <[i32; 4]>::from(vector),
+        V128Pattern::I64x2(lanes) => *lanes == <[i64; 2]>::from(vector),
+        V128Pattern::F32x4(lanes) => all(lanes, <[u32; 4]>::from(vector), matches_f32),
+        V128Pattern::F64x2(lanes) => all(lanes, <[u64; 2]>::from(vector), matches_f64),
     }
 }
 

@@ -111,8 +111,8 @@ fn invalid_modules_say_what_and_where() {
 #[test]
 fn unsupported_features_are_named() {
     let cases = [
-        ("SIMD (v128)", "(module (func (export \"f\") (drop (v128.const i64x2 0 0))))"),
-        ("relaxed SIMD", "(module (func (param v128) (drop (i8x16.relaxed_swizzle (local.get 0) (local.get 0)))))"),
+        ("stack switching", "(module (tag $t) (func (export \"f\") (suspend $t)))"),
+        ("memory control", "(module (memory 1) (func (memory.discard (i32.const 0) (i32.const 0))))"),
         ("the threads proposal (shared memories and atomics)", "(module (memory 1 1 shared))"),
         ("stack switching", "(module (type $f (func)) (type (cont $f)))"),
         // Two at once, of which neither alone suffices.

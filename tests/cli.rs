@@ -384,8 +384,8 @@ fn files_that_are_no_program_are_errors_that_name_them() {
     gleaner(&["run", &text]).fails(1, &["text.wat:1:", "i32.cost"]);
     let invalid = files.add("invalid.wat", "(module (func (export \"_start\") (result i32)))");
     gleaner(&["run", &invalid]).fails(1, &["invalid.wat", "type mismatch"]);
-    let vector = files.add("vector.wat", "(module (func (export \"_start\") (drop (v128.const i64x2 0 0))))");
-    gleaner(&["run", &vector]).fails(1, &["vector.wat", "SIMD", "not supported"]);
+    let stack = files.add("stack.wat", "(module (tag $t) (func (export \"_start\") (suspend $t)))");
+    gleaner(&["run", &stack]).fails(1, &["stack.wat", "stack switching", "not supported"]);
     let imports = files.add(
         "imports.wat",
         "(module (import \"a\" \"b\" (func (param i32))) (import \"c\" \"d\" (global i32)) (func (export \"_start\")))",
@@ -504,15 +504,15 @@ fn scripts_are_counted_under_every_collector() {
         r#"(module (func (export "f") (result i32) i32.const 1))
            (assert_return (invoke "f") (i32.const 1))
            (assert_invalid (module (func (result i32))) "type mismatch")
-           (module (func (export "v") (result v128) (v128.const i64x2 0 0)))
-           (assert_return (invoke "v") (v128.const i64x2 0 0))"#,
+           (module (tag $t) (func (export "s") (suspend $t)))
+           (assert_suspension (invoke "s") "unhandled")"#,
     );
     let folder = files.0.path().to_str().unwrap();
     let text = gleaner(&["wast", folder]).ok();
     for name in collectors() {
         assert!(text.contains(&name), "{text}");
     }
-    assert!(text.contains("SIMD (v128): 2"), "{text}");
+    assert!(text.contains("stack switching: 2"), "{text}");
     files.add(
         "wrong.wast",
         "(module (func (export \"f\") (result i32) i32.const 1))\n(assert_return (invoke \"f\") (i32.const 2))",

@@ -26,7 +26,7 @@ use wasmparser::{
     ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
-/// What Gleaner supports: WebAssembly 3.0 without vectors, and of the proposals custom page sizes and wide arithmetic.
+/// What Gleaner supports: WebAssembly 3.0, and of the proposals custom page sizes and wide arithmetic.
 pub const FEATURES: WasmFeatures = WasmFeatures::WASM1
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)
@@ -39,16 +39,16 @@ pub const FEATURES: WasmFeatures = WasmFeatures::WASM1
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::FUNCTION_REFERENCES)
     .union(WasmFeatures::GC)
+    .union(WasmFeatures::SIMD)
+    .union(WasmFeatures::RELAXED_SIMD)
     .union(WasmFeatures::MEMORY64)
     .union(WasmFeatures::CUSTOM_PAGE_SIZES)
     .union(WasmFeatures::WIDE_ARITHMETIC);
 
 /// What Gleaner does not support, by the names that its users know, each with what it builds on.
-const UNSUPPORTED: [(&str, WasmFeatures); 10] = {
+const UNSUPPORTED: [(&str, WasmFeatures); 8] = {
     use WasmFeatures as F;
     [
-        ("SIMD (v128)", F::SIMD),
-        ("relaxed SIMD", F::SIMD.union(F::RELAXED_SIMD)),
         ("the threads proposal (shared memories and atomics)", F::THREADS),
         ("stack switching", F::STACK_SWITCHING),
         ("the shared-everything threads proposal", F::THREADS.union(F::SHARED_EVERYTHING_THREADS)),
@@ -790,14 +790,15 @@ mod tests {
     #[test]
     fn unsupported_features_are_named() {
         let cases = [
-            ("SIMD", "(module (func (param v128)))"),
-            ("SIMD", "(module (global v128 (v128.const i64x2 1 2)))"),
-            ("SIMD", "(module (func (drop (v128.const i64x2 1 2))))"),
-            ("SIMD", "(module (type (struct (field v128))))"),
+            ("stack switching", "(module (func (param contref)))"),
+            ("stack switching", "(module (global contref (ref.null cont)))"),
+            ("stack switching", "(module (tag $t) (func (suspend $t)))"),
+            ("stack switching", "(module (type (struct (field contref))))"),
+            ("memory control", "(module (memory 1) (func (memory.discard (i32.const 0) (i32.const 0))))"),
+            ("the compact import section", "(module (import \"m\" (item \"f\" (func)) (item \"g\" (func))))"),
             (
-                "relaxed SIMD",
-                "(module (func (param v128) (result v128)
-                local.get 0 local.get 0 i8x16.relaxed_swizzle))",
+                "the acquire-release atomics proposal",
+                "(module (memory 1 1 shared) (func (drop (i32.atomic.load acqrel (i32.const 0)))))",
             ),
             ("the threads proposal", "(module (memory 1 2 shared))"),
             ("the threads proposal", "(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))"),
@@ -817,7 +818,7 @@ mod tests {
     #[test]
     fn modules_that_mix_unsupported_features_name_one() {
         for text in [
-            "(module (memory 1 1 shared) (func (param v128)))",
+            "(module (memory 1) (func (param contref) (memory.discard (i32.const 0) (i32.const 0))))",
             // Each alone leaves an error in the same place, about the other.
             "(module (type $f (func)) (type (shared (cont $f))))",
         ] {

@@ -348,13 +348,13 @@ macro_rules! for_each_builtin {
             GcSlowPath = gc_slow_path(op, a, b, c, d);
             ArrayNewData = array_new_data(ty, segment, from, count);
             ArrayNewElem = array_new_elem(ty, segment, from, count);
-            /// Initialises all `count` elements of a new array with `value`'s bits.
-            ArrayNewFill = array_new_fill(ty, array, value, count);
+            /// Initialises all `count` elements of a new array with the bits in `low` and, of a vector, in `high`.
+            ArrayNewFill = array_new_fill(ty, array, low, high, count);
             ArrayInitData = array_init_data(ty, array, to, segment, from, count);
             ArrayInitElem = array_init_elem(ty, array, to, segment, from, count);
             ArrayCopy = array_copy(ty, to_array, to, from_array, from, count);
-            /// `value` holds the element's bits.
-            ArrayFill = array_fill(ty, array, to, value, count);
+            /// `low` and, of a vector, `high` hold the element's bits.
+            ArrayFill = array_fill(ty, array, to, low, high, count);
             /// Throws the exception object; never returns.
             ThrowRef = throw_ref(exception);
             /// Unwinds to the nearest handler because something is pending; never returns.

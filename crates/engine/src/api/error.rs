@@ -116,8 +116,8 @@ impl Error {
     /// ```
     /// # use engine::{Engine, Module};
     /// # let engine = Engine::new(gc_null::COLLECTOR.with(&Default::default()).unwrap()).unwrap();
-    /// let error = Module::new(&engine, "(module (func (param v128)))").unwrap_err();
-    /// assert_eq!(error.unsupported_feature(), Some("SIMD (v128)"));
+    /// let error = Module::new(&engine, "(module (type $f (func)) (type (cont $f)))").unwrap_err();
+    /// assert_eq!(error.unsupported_feature(), Some("stack switching"));
     /// let error = Module::new(&engine, "(module (func (result i32)))").unwrap_err();
     /// assert_eq!(error.unsupported_feature(), None);
     /// ```

@@ -2,7 +2,7 @@
 
 use super::engine::Way;
 use super::store::StoreInner;
-use super::{AnyRef, AsContext, AsContextMut, Caller, Engine, Error, ExternRef, Result, Rooted, Val};
+use super::{AnyRef, AsContext, AsContextMut, Caller, Engine, Error, ExternRef, Result, Rooted, V128, Val};
 use crate::runtime::builtins::store_of;
 use crate::runtime::store::{Pending, StoreOpaque};
 use crate::types::{FuncType, TypeIndex, ValType};
@@ -339,6 +339,7 @@ numbers! {
     u64, I64, |value| value, |raw| raw.u64();
     f32, F32, |value| value.to_bits(), |raw| f32::from_bits(raw.u32());
     f64, F64, |value| value.to_bits(), |raw| f64::from_bits(raw.u64());
+    V128, V128, |value| value.to_bits(), |raw| V128::from_bits(raw.0);
 }
 
 macro_rules! references {

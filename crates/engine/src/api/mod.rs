@@ -25,4 +25,4 @@ pub use module::{ExportType, ImportType, Module};
 pub use refs::{AnyRef, ArrayRef, ExnRef, ExternRef, Rooted, StructRef};
 pub use stats::{Pauses, Stats};
 pub use store::{AsContext, AsContextMut, Caller, Store, StoreContext, StoreContextMut};
-pub use values::Val;
+pub use values::{V128, Val};

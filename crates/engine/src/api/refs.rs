@@ -365,9 +365,9 @@ impl ArrayRef {
         let storage = store.registry().array_type(ty).element.storage;
         value.check(store, &storage.unpack())?;
         let array = store.alloc_array(ty, length)?;
-        let mut raw = value.borrow_raw(store) as u64;
+        let mut raw = value.borrow_raw(store);
         if let Val::FuncRef(func) = value {
-            raw = func.map_or(0, |func| func.id() as u64);
+            raw = func.map_or(0, |func| func.id() as u128);
         }
         store.fill_array(&array, ty, 0, length, raw, Novelty::New);
         Ok(root_new(store, array))

@@ -1,5 +1,7 @@
 //! The embedding API under each collector that the engine's tests know.
 
+mod vectors;
+
 use super::*;
 use crate::types::{ArrayType, FieldType, FuncType, GlobalType, RefType, StorageType, StructType, TableType, ValType};
 use gc_api::{CollectionKind, Collector};

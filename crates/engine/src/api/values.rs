@@ -9,6 +9,95 @@ use crate::vm::{VMFuncRef, ValRaw};
 use gc_api::VMGcRef;
 use std::fmt;
 
+/// A vector: 128 bits, lane 0 in the lowest ones, whatever their shape. What a `v128` is to [`Func::wrap`] and
+/// [`TypedFunc`](super::TypedFunc).
+///
+/// ```
+/// # fn main() -> engine::Result<()> {
+/// use engine::{Engine, Instance, Module, Store, V128};
+/// let engine = Engine::new(gc_null::COLLECTOR.with(&Default::default()).unwrap())?;
+/// let module = Module::new(&engine, r#"
+///     (module
+///       (func (export "double") (param v128) (result v128)
+///         (f32x4.add (local.get 0) (local.get 0))))"#)?;
+/// let mut store = Store::new(&engine, ())?;
+/// let double = Instance::new(&mut store, &module, &[])?.get_func(&mut store, "double")?;
+/// let double = double.typed::<V128, V128>(&store)?;
+/// let result = double.call(&mut store, V128::from([1.0f32, -2.0, 0.5, 8.0]))?;
+/// assert_eq!(<[f32; 4]>::from(result), [2.0, -4.0, 1.0, 16.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct V128(u128);
+
+impl V128 {
+    /// The bits.
+    pub const fn to_bits(self) -> u128 {
+        self.0
+    }
+
+    /// The vector with these bits.
+    pub const fn from_bits(bits: u128) -> V128 {
+        V128(bits)
+    }
+}
+
+impl fmt::Debug for V128 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "V128({:#034x})", self.0)
+    }
+}
+
+impl From<u128> for V128 {
+    fn from(bits: u128) -> V128 {
+        V128(bits)
+    }
+}
+
+impl From<V128> for u128 {
+    fn from(vector: V128) -> u128 {
+        vector.0
+    }
+}
+
+macro_rules! shapes {
+    ($($lane:ty, $lanes:literal;)*) => {$(
+        impl From<[$lane; $lanes]> for V128 {
+            fn from(lanes: [$lane; $lanes]) -> V128 {
+                const BYTES: usize = size_of::<$lane>();
+                let mut bytes = [0; 16];
+                for (place, lane) in bytes.chunks_exact_mut(BYTES).zip(lanes) {
+                    place.copy_from_slice(&lane.to_le_bytes());
+                }
+                V128(u128::from_le_bytes(bytes))
+            }
+        }
+
+        impl From<V128> for [$lane; $lanes] {
+            fn from(vector: V128) -> [$lane; $lanes] {
+                const BYTES: usize = size_of::<$lane>();
+                let bytes = vector.0.to_le_bytes();
+                std::array::from_fn(|i| {
+                    <$lane>::from_le_bytes(std::array::from_fn(|byte| bytes[i * BYTES + byte]))
+                })
+            }
+        }
+    )*};
+}
+shapes! {
+    i8, 16;
+    u8, 16;
+    i16, 8;
+    u16, 8;
+    i32, 4;
+    u32, 4;
+    i64, 2;
+    u64, 2;
+    f32, 4;
+    f64, 2;
+}
+
 /// A value of WebAssembly's.
 #[derive(Clone, Debug)]
 pub enum Val {
@@ -20,7 +109,7 @@ pub enum Val {
     F32(u32),
     /// The bits of a 64-bit float.
     F64(u64),
-    /// A vector.
+    /// The bits of a vector, lane 0 in the lowest: see [`V128`].
     V128(u128),
     /// A reference to a function, or null.
     FuncRef(Option<Func>),
@@ -74,6 +163,11 @@ impl Val {
     /// The float, of an `f64`.
     pub fn f64(&self) -> Option<f64> {
         if let Val::F64(bits) = self { Some(f64::from_bits(*bits)) } else { None }
+    }
+
+    /// The vector, of a `v128`.
+    pub fn v128(&self) -> Option<V128> {
+        if let Val::V128(bits) = self { Some(V128(*bits)) } else { None }
     }
 
     /// Whether it is a reference that is null.
@@ -233,6 +327,7 @@ from! {
     u64 => |value| Val::I64(value as i64);
     f32 => |value| Val::F32(value.to_bits());
     f64 => |value| Val::F64(value.to_bits());
+    V128 => |vector| Val::V128(vector.to_bits());
     Func => |func| Val::FuncRef(Some(func));
     Rooted<ExternRef> => |r| Val::ExternRef(Some(r));
     Rooted<AnyRef> => |r| Val::AnyRef(Some(r));

@@ -1,9 +1,9 @@
 //! Exceptions (specification §4.6.8, "Control Instructions": `throw`, `throw_ref`, `try_table`).
 
 use super::calls::Callee;
+use super::gc::Extend;
 use super::translate::Translator;
-use super::{clif_type, is_func};
-use crate::types::{HeapType, RefType, ValType};
+use crate::types::{HeapType, RefType, StorageType, ValType};
 use crate::vm::{Builtin, trap_codes};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -47,8 +47,7 @@ impl Translator<'_, '_> {
         let flags = Region::Data.flags(self.b.func);
         self.b.ins().store(flags, id, address, EXCEPTION_TAG_OFFSET as i32);
         for ((value, ty), field) in values.into_iter().zip(&params).zip(&layout.fields) {
-            let storage = crate::types::StorageType::Val(*ty);
-            self.init_field(exception, field.offset, &storage, value);
+            self.init_field(exception, field.offset, &StorageType::Val(*ty), value);
         }
         self.throw_ref(exception);
     }
@@ -137,16 +136,8 @@ impl Translator<'_, '_> {
         let ty = registry.exception_type(func).expect("registered when the module was parsed");
         let layout = registry.exception_layout(ty);
         for (ty, field) in params.iter().zip(&layout.fields) {
-            let value = match ty {
-                ValType::Ref(r) if is_func(r.heap) => self.load_func_field(exception, field.offset, *r, false),
-                ValType::Ref(r) => self.read_ref(Slot::Field { object: exception, offset: field.offset }, *r, false),
-                other => {
-                    let address = self.gc(|_, e| e.address(exception));
-                    let flags = Region::Data.flags(self.b.func);
-                    self.b.ins().load(clif_type(other), flags, address, field.offset as i32)
-                }
-            };
-            self.push_typed(value, ty);
+            let slot = Slot::Field { object: exception, offset: field.offset };
+            self.load_slot(slot, &StorageType::Val(*ty), Extend::None, false);
         }
     }
 }

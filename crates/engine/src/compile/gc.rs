@@ -1,12 +1,13 @@
 //! Structs, arrays, `i31`, casts.
 
+use super::simd::cast;
 use super::translate::{Operands, Translator, static_ref};
 use super::{clif_type, is_func};
 use crate::types::{HeapType, RefType, StorageType, ValType};
 use crate::vm::{Builtin, VMFuncRef, VMStoreContext, trap_codes};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{BlockArg, InstBuilder, Value};
+use cranelift_codegen::ir::types::{I32, I64, I64X2};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value};
 use gc_api::{
     ARRAY_LENGTH_OFFSET, AccessSite, AllocSite, AllocSize, Freshness, GcKind, Region, Slot, StaticRef, TypeIndex,
 };
@@ -17,7 +18,7 @@ const UNROLLED: u32 = 16;
 
 /// How a narrow field is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Extend {
+pub(super) enum Extend {
     None,
     Signed,
     Unsigned,
@@ -133,9 +134,9 @@ impl Translator<'_, '_> {
                 let count = self.pop();
                 let (array, to, value) = self.pop3();
                 let ty = self.env.info.types.get(*array_type_index);
-                let value = self.element_bits(ty, value);
+                let (low, high) = self.element_words(ty, value);
                 let ty = self.i64(ty as i64);
-                let args = [ty, self.wide(array), self.wide(to), value, self.wide(count)];
+                let args = [ty, self.wide(array), self.wide(to), low, high, self.wide(count)];
                 self.env.builtin(&mut self.b, Builtin::ArrayFill, &args);
             }
             O::ArrayCopy { array_type_index_dst, .. } => {
@@ -199,7 +200,22 @@ impl Translator<'_, '_> {
         (storage, Slot::Element { array, offset })
     }
 
-    fn load_slot(&mut self, slot: Slot, storage: &StorageType, extend: Extend, null_check: bool) {
+    /// Where a slot stands that is accessed without barrier, and the flags of the access. Objects are aligned to 8 bytes, so a
+    /// vector in them need not be aligned to its 16.
+    fn scalar_slot(&mut self, slot: Slot, storage: &StorageType, null_check: bool) -> (Value, i32, MemFlagsData) {
+        let site = scalar_site(slot, null_check);
+        let (address, offset, flags) = self.gc(|_, e| e.slot(&site));
+        let flags = match storage {
+            StorageType::Val(ValType::V128) => {
+                MemFlagsData::new().with_alias_region(flags.alias_region()).with_trap_code(flags.trap_code())
+            }
+            _ => flags,
+        };
+        (address, offset, flags)
+    }
+
+    /// Pushes what a slot holds.
+    pub(super) fn load_slot(&mut self, slot: Slot, storage: &StorageType, extend: Extend, null_check: bool) {
         let ty = match storage {
             StorageType::Val(ValType::Ref(r)) => {
                 let value = match slot {
@@ -217,8 +233,7 @@ impl Translator<'_, '_> {
             StorageType::Val(ty) => clif_type(ty),
             StorageType::I8 | StorageType::I16 => I32,
         };
-        let site = scalar_site(slot, null_check);
-        let (address, offset, flags) = self.gc(|_, e| e.slot(&site));
+        let (address, offset, flags) = self.scalar_slot(slot, storage, null_check);
         let value = match (storage, extend) {
             (StorageType::I8, Extend::Signed) => self.b.ins().sload8(I32, flags, address, offset),
             (StorageType::I8, _) => self.b.ins().uload8(I32, flags, address, offset),
@@ -235,7 +250,7 @@ impl Translator<'_, '_> {
     }
 
     /// Loads a function reference from a field, where it stands as an id.
-    pub(super) fn load_func_field(&mut self, object: Value, offset: u32, ty: RefType, null_check: bool) -> Value {
+    fn load_func_field(&mut self, object: Value, offset: u32, ty: RefType, null_check: bool) -> Value {
         let id = self.load_raw(Slot::Field { object, offset }, null_check);
         self.func_of_id(id, ty)
     }
@@ -308,8 +323,7 @@ impl Translator<'_, '_> {
             StorageType::Val(ValType::Ref(_)) => self.id_of_func(value),
             _ => value,
         };
-        let site = scalar_site(slot, null_check);
-        let (address, offset, flags) = self.gc(|_, e| e.slot(&site));
+        let (address, offset, flags) = self.scalar_slot(slot, storage, null_check);
         match storage {
             StorageType::I8 => self.b.ins().istore8(flags, value, address, offset),
             StorageType::I16 => self.b.ins().istore16(flags, value, address, offset),
@@ -372,8 +386,7 @@ impl Translator<'_, '_> {
 
     /// Initialises a slot with its type's default: null needs no barrier under any collector.
     fn zero_slot(&mut self, slot: Slot, storage: &StorageType) {
-        let site = scalar_site(slot, false);
-        let (address, offset, flags) = self.gc(|_, e| e.slot(&site));
+        let (address, offset, flags) = self.scalar_slot(slot, storage, false);
         match storage {
             StorageType::I8 | StorageType::I16 => {
                 let zero = self.b.ins().iconst(I32, 0);
@@ -419,11 +432,11 @@ impl Translator<'_, '_> {
             }
             return;
         }
-        let bits = match value {
-            Some(value) => self.element_bits(ty, value),
-            None => self.i64(0),
+        let (low, high) = match value {
+            Some(value) => self.element_words(ty, value),
+            None => (self.i64(0), self.i64(0)),
         };
-        let args = [self.i64(ty as i64), self.wide(array), bits, self.wide(length)];
+        let args = [self.i64(ty as i64), self.wide(array), low, high, self.wide(length)];
         self.env.builtin(&mut self.b, Builtin::ArrayNewFill, &args);
     }
 
@@ -475,11 +488,15 @@ impl Translator<'_, '_> {
         self.env.builtin(&mut self.b, builtin, &args);
     }
 
-    /// An element's bits in 64, as they stand in the array.
-    fn element_bits(&mut self, ty: TypeIndex, value: Value) -> Value {
+    /// An element's bits as they stand in the array, in two words: the lower 64 bits, and the upper ones of a vector.
+    fn element_words(&mut self, ty: TypeIndex, value: Value) -> (Value, Value) {
         let storage = self.env.compiler.registry.array_type(ty).element.storage;
-        let flags = cranelift_codegen::ir::MemFlagsData::new();
-        match storage {
+        let flags = MemFlagsData::new();
+        let low = match storage {
+            StorageType::Val(ValType::V128) => {
+                let lanes = cast(&mut self.b, value, I64X2);
+                return (self.b.ins().extractlane(lanes, 0), self.b.ins().extractlane(lanes, 1));
+            }
             StorageType::Val(ValType::F32) => {
                 let bits = self.b.ins().bitcast(I32, flags, value);
                 self.wide(bits)
@@ -490,7 +507,8 @@ impl Translator<'_, '_> {
                 self.wide(id)
             }
             _ => self.wide(value),
-        }
+        };
+        (low, self.i64(0))
     }
 }
 

@@ -144,14 +144,14 @@ impl Translator<'_, '_> {
         (flags, address, offset)
     }
 
-    fn load(&mut self, memarg: &MemArg, emit: impl FnOnce(&mut Self, MemFlagsData, Value, i32) -> Value) {
+    pub(super) fn load(&mut self, memarg: &MemArg, emit: impl FnOnce(&mut Self, MemFlagsData, Value, i32) -> Value) {
         let index = self.pop();
         let (flags, address, offset) = self.memory_address(memarg, index);
         let value = emit(self, flags, address, offset);
         self.push(value);
     }
 
-    fn store(&mut self, memarg: &MemArg, emit: impl FnOnce(&mut Self, MemFlagsData, Value, Value, i32)) {
+    pub(super) fn store(&mut self, memarg: &MemArg, emit: impl FnOnce(&mut Self, MemFlagsData, Value, Value, i32)) {
         let (index, value) = self.pop2();
         let (flags, address, offset) = self.memory_address(memarg, index);
         emit(self, flags, value, address, offset);

@@ -1,9 +1,9 @@
 //! WebAssembly in, machine code out.
 //!
 //! Each function body is validated and translated to CLIF in one pass (`translate`, with the instructions by family in
-//! `control`, `numeric`, `memory`, `table`, `global`, `gc`, `casts`, `calls`, `exceptions`), then compiled by Cranelift;
-//! functions are independent and run in parallel. What a
-//! collector emits goes through [`gc_api::Emitter`], which `env` backs. `trampoline` makes the code at the borders.
+//! `control`, `numeric`, `simd`, `memory`, `table`, `global`, `gc`, `casts`, `calls`, `exceptions`), then compiled by Cranelift;
+//! functions are independent and run in parallel. What a collector emits goes through [`gc_api::Emitter`], which `env` backs.
+//! `trampoline` makes the code at the borders.
 
 mod calls;
 mod casts;
@@ -14,6 +14,7 @@ mod gc;
 mod global;
 mod memory;
 mod numeric;
+mod simd;
 mod table;
 mod trampoline;
 mod translate;

@@ -6,12 +6,13 @@
 
 use super::control::Frame;
 use super::env::FuncEnv;
+use super::simd::vector_constant;
 use super::{CompileError, Compiler, clif_type, is_gc};
 use crate::info::ModuleInfo;
 use crate::types::{CompositeType, FuncType, HeapType, RefType, ValType};
 use crate::vm::{VMContext, VMStoreContext};
 use cranelift_codegen::Context;
-use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::types::{I8X16, I32, I64};
 use cranelift_codegen::ir::{self, Block, InstBuilder, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use gc_api::{Emitter, Region, StaticRef};
@@ -135,7 +136,8 @@ impl Translator<'_, '_> {
             || self.gc_operator(op, &operands)
             || self.call_operator(op, &operands)
             || self.table_operator(op)
-            || self.exception_operator(op);
+            || self.exception_operator(op)
+            || self.vector_operator(op);
         if translated {
             return Ok(());
         }
@@ -196,6 +198,7 @@ impl Translator<'_, '_> {
         match ty {
             ValType::F32 => self.b.ins().f32const(0.0),
             ValType::F64 => self.b.ins().f64const(0.0),
+            ValType::V128 => vector_constant(&mut self.b, I8X16, 0),
             other => self.b.ins().iconst(clif_type(other), 0),
         }
     }

@@ -402,17 +402,39 @@ fn array_copy(
     Ok(0)
 }
 
-fn array_new_fill(store: &mut StoreOpaque, _: u32, ty: u64, new_array: u64, value: u64, count: u64) -> Outcome {
+fn array_new_fill(
+    store: &mut StoreOpaque,
+    _: u32,
+    ty: u64,
+    new_array: u64,
+    low: u64,
+    high: u64,
+    count: u64,
+) -> Outcome {
     let array = array(new_array)?;
-    store.fill_array(&array, ty as TypeIndex, 0, count as u32, value, Novelty::New);
+    store.fill_array(&array, ty as TypeIndex, 0, count as u32, element(low, high), Novelty::New);
     Ok(0)
 }
 
-fn array_fill(store: &mut StoreOpaque, _: u32, ty: u64, to_array: u64, to: u64, value: u64, count: u64) -> Outcome {
+fn array_fill(
+    store: &mut StoreOpaque,
+    _: u32,
+    ty: u64,
+    to_array: u64,
+    to: u64,
+    low: u64,
+    high: u64,
+    count: u64,
+) -> Outcome {
     let array = array(to_array)?;
     let (to, count) = elements(store, &array, to, count)?;
-    store.fill_array(&array, ty as TypeIndex, to, count, value, Novelty::Old);
+    store.fill_array(&array, ty as TypeIndex, to, count, element(low, high), Novelty::Old);
     Ok(0)
+}
+
+/// An element of an array from the words that hold its bits.
+fn element(low: u64, high: u64) -> u128 {
+    low as u128 | (high as u128) << 64
 }
 
 // ---- Exceptions ----

@@ -11,8 +11,12 @@ use crate::info::{CompiledCode, Handler, RelocTarget, StackMap};
 use cranelift_codegen::binemit::Reloc as RelocKind;
 use cranelift_codegen::ir::{LibCall, TrapCode};
 use gc_api::sys::{Protection, Reservation, page_size};
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::__m128i;
 use std::collections::BTreeMap;
 use std::io;
+#[cfg(target_arch = "x86_64")]
+use std::mem::transmute;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -261,6 +265,16 @@ fn libcall_address(call: LibCall) -> io::Result<usize> {
     extern "C" fn fma_f64(a: f64, b: f64, c: f64) -> f64 {
         a.mul_add(b, c)
     }
+    /// Byte `i` is byte `indices[i] % 16` of `x`, or 0 where the index has its highest bit set.
+    #[cfg(target_arch = "x86_64")]
+    #[expect(improper_ctypes_definitions, reason = "a vector of the machine's, passed in its registers")]
+    extern "C" fn pshufb(x: __m128i, indices: __m128i) -> __m128i {
+        // SAFETY: 16 bytes either way, and any bytes are valid.
+        let [x, indices] = [x, indices].map(|vector| unsafe { transmute::<__m128i, [u8; 16]>(vector) });
+        let result = indices.map(|index| if index < 0x80 { x[usize::from(index % 16)] } else { 0 });
+        // SAFETY: as above.
+        unsafe { transmute::<[u8; 16], __m128i>(result) }
+    }
     Ok(match call {
         LibCall::CeilF32 => ceil_f32 as Unary<f32> as usize,
         LibCall::CeilF64 => ceil_f64 as Unary<f64> as usize,
@@ -272,6 +286,8 @@ fn libcall_address(call: LibCall) -> io::Result<usize> {
         LibCall::NearestF64 => nearest_f64 as Unary<f64> as usize,
         LibCall::FmaF32 => fma_f32 as Ternary<f32> as usize,
         LibCall::FmaF64 => fma_f64 as Ternary<f64> as usize,
+        #[cfg(target_arch = "x86_64")]
+        LibCall::X86Pshufb => pshufb as extern "C" fn(__m128i, __m128i) -> __m128i as usize,
         LibCall::Memcpy => libc::memcpy as *const () as usize,
         LibCall::Memmove => libc::memmove as *const () as usize,
         LibCall::Memset => libc::memset as *const () as usize,
@@ -395,7 +411,7 @@ mod tests {
     use super::testing::{compile, import, isa, signature};
     use super::*;
     use crate::info::Reloc;
-    use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, SourceLoc, types};
+    use cranelift_codegen::ir::{AbiParam, InstBuilder, MemFlagsData, Signature, SourceLoc, types};
     use cranelift_codegen::isa::CallConv;
 
     fn reloc(kind: RelocKind, target: RelocTarget, addend: i64) -> CompiledCode {
@@ -477,6 +493,38 @@ mod tests {
         // SAFETY: a function of this signature and convention.
         let f: extern "C" fn(f64) -> f64 = unsafe { std::mem::transmute(object.address(0)) };
         assert_eq!([0.5, 1.5, 2.5, -3.7f64].map(|x| f(x)), [0.0, 2.0, 2.0, -4.0]);
+    }
+
+    #[test]
+    fn bytes_are_shuffled_without_an_instruction_for_it() {
+        let signature = signature(CallConv::SystemV, 3);
+        // (x, indices, result): addresses of vectors.
+        let code = compile(&isa(true), signature, |b| {
+            let block = b.create_block();
+            b.append_block_params_for_function_params(block);
+            b.switch_to_block(block);
+            let &[x, indices, result] = b.block_params(block) else { unreachable!() };
+            let flags = MemFlagsData::new();
+            let x = b.ins().load(types::I8X16, flags, x, 0);
+            let indices = b.ins().load(types::I8X16, flags, indices, 0);
+            let swizzled = b.ins().swizzle(x, indices);
+            b.ins().store(flags, swizzled, result, 0);
+            b.ins().return_(&[result]);
+        });
+        if cfg!(target_arch = "x86_64") {
+            assert!(matches!(code.relocs[0].target, RelocTarget::LibCall(LibCall::X86Pshufb)), "{code:?}");
+        }
+        let object = CodeObject::publish(vec![code]).unwrap();
+        type Swizzle = extern "C" fn(&[u8; 16], &[u8; 16], &mut [u8; 16]) -> u64;
+        // SAFETY: a function of this signature and convention.
+        let f: Swizzle = unsafe { std::mem::transmute(object.address(0)) };
+        let mut result = [0xff; 16];
+        f(
+            &std::array::from_fn(|i| i as u8 + 100),
+            &[15, 0, 1, 14, 16, 17, 127, 128, 255, 3, 3, 3, 7, 8, 9, 10],
+            &mut result,
+        );
+        assert_eq!(result, [115, 100, 101, 114, 0, 0, 0, 0, 0, 103, 103, 103, 107, 108, 109, 110]);
     }
 
     #[test]

@@ -165,10 +165,7 @@ impl Machine<'_> {
                 let id = self.store.func_id(raw as u64 as *const _);
                 (0..length).for_each(|i| self.store.memory().store_u32(array.raw(), layout.base + i * 4, id));
             }
-            _ if layout.element_log2 == 4 => {
-                (0..length).for_each(|i| self.store.write_slot(array, layout.base + i * 16, storage, raw));
-            }
-            _ => self.store.fill_array(array, ty, 0, length, raw as u64, Novelty::New),
+            _ => self.store.fill_array(array, ty, 0, length, raw, Novelty::New),
         }
     }
 

@@ -60,8 +60,8 @@ impl StoreOpaque {
         self.memory().fill_bytes(array.raw(), offset, bytes, 0);
     }
 
-    /// Sets elements `start..start + count` of an array to `raw`. Bounds have been checked.
-    pub fn fill_array(&mut self, array: &VMGcRef, ty: TypeIndex, start: u32, count: u32, raw: u64, new: Novelty) {
+    /// Sets elements `start..start + count` of an array to `raw`, the bits that stand in the array. Bounds have been checked.
+    pub fn fill_array(&mut self, array: &VMGcRef, ty: TypeIndex, start: u32, count: u32, raw: u128, new: Novelty) {
         if count == 0 {
             return;
         }
@@ -87,8 +87,8 @@ impl StoreOpaque {
             0 => memory.fill_bytes(index, offset, bytes, raw as u8),
             1 => memory.fill_pattern(index, offset, bytes, &(raw as u16).to_le_bytes()),
             2 => memory.fill_pattern(index, offset, bytes, &(raw as u32).to_le_bytes()),
-            3 => memory.fill_pattern(index, offset, bytes, &raw.to_le_bytes()),
-            _ => unreachable!("vectors are not supported"),
+            3 => memory.fill_pattern(index, offset, bytes, &(raw as u64).to_le_bytes()),
+            _ => memory.fill_pattern(index, offset, bytes, &raw.to_le_bytes()),
         }
     }
 
