@@ -18,6 +18,9 @@ pub struct Compile {
     /// The function, by name or by index [default: every function]
     #[arg(long, value_name = "NAME|INDEX")]
     func: Option<String>,
+    /// Also print the code between functions, the host and the runtime: trampolines and builtins
+    #[arg(long, conflicts_with = "func")]
+    trampolines: bool,
     /// The collector whose barriers are compiled in; with several, their code stands side by side
     #[arg(long, value_name = "NAME[:KEY=VALUE]…", value_parser = Gc::parse)]
     gc: Vec<Gc>,
@@ -77,7 +80,11 @@ impl Compile {
                     || wanted == index.to_string()
             })
         };
-        let functions = Module::emit(&engine, source, emit, select).with_context(|| self.file.clone())?;
+        let mut functions = Module::emit(&engine, source, emit, select).with_context(|| self.file.clone())?;
+        if self.trampolines {
+            functions.extend(Module::emit_trampolines(&engine, source, emit)?);
+            functions.extend(engine.emit_builtins(emit)?);
+        }
         match &self.func {
             Some(wanted) if functions.is_empty() => Err(no_function(&self.file, wanted, &all.into_inner()).into()),
             _ => Ok(functions),

@@ -3,6 +3,7 @@
 mod collectors;
 mod compile;
 mod run;
+mod settings;
 mod wast;
 
 use crate::text;
@@ -37,6 +38,7 @@ enum Command {
     Wast(wast::WastCommand),
     Collectors(collectors::CollectorsCommand),
     Compile(compile::Compile),
+    Settings(settings::SettingsCommand),
 }
 
 impl Cli {
@@ -50,6 +52,7 @@ impl Cli {
             Command::Wast(command) => command.execute(),
             Command::Collectors(command) => command.execute(),
             Command::Compile(command) => command.execute(),
+            Command::Settings(command) => command.execute(),
         }
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use comfy_table::CellAlignment;
 use engine::types::{ExternType, FuncType};
-use engine::{Engine, Error, Extern, Instance, Linker, Module, Stats, Store, Val};
+use engine::{Engine, Error, Extern, Instance, Linker, Module, Profiler, Stats, Store, Val};
 use gc_api::{CollectorInfo, RootKind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,6 +41,9 @@ pub struct Run {
     /// Give the program the directory HOST and what is below it, under the name GUEST (HOST if none is given)
     #[arg(long, value_name = "HOST[::GUEST]", value_parser = directory)]
     dir: Vec<(String, String)>,
+    /// Write /tmp/perf-PID.map, by which Linux's `perf` names the program's functions
+    #[arg(long)]
+    perfmap: bool,
     /// Note on standard error which calls of WASI answer with an error, once for each call and error
     #[arg(long)]
     wasi_verbose: bool,
@@ -58,7 +61,9 @@ impl Run {
 
     fn run(&self) -> anyhow::Result<ExitCode> {
         let gc = self.gc.clone().unwrap_or_else(Gc::default);
-        let engine = Engine::with_config(self.limits.config(&gc).count_objects(self.stats))?;
+        let profiler = if self.perfmap { Profiler::PerfMap } else { Profiler::None };
+        let config = self.limits.config(&gc).count_objects(self.stats).profiler(profiler);
+        let engine = Engine::with_config(config)?;
         let output = Output::stdout();
         let mut store = Store::new(&engine, ())?;
         let result = self.run_in(&mut store, &output);

@@ -55,6 +55,15 @@ pub struct ModuleInfo {
 }
 
 impl ModuleInfo {
+    /// A function as profilers name it: with its module's name, and by its index if it has none of its own.
+    pub fn full_name(&self, index: u32) -> String {
+        let module = self.name.as_ref().map(|module| format!("{module}!")).unwrap_or_default();
+        match self.func_name(index) {
+            Some(name) => format!("{module}${name}"),
+            None => format!("{module}function {index}"),
+        }
+    }
+
     /// The name of a function: from the name section, or an export, or none.
     pub fn func_name(&self, index: u32) -> Option<&str> {
         self.func_names.get(&index).map(String::as_str).or_else(|| {

@@ -126,6 +126,11 @@ impl CollectorOptions {
         }
     }
 
+    /// The value of `key` as it was given, if it was.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
     /// The value of `key`, or `default` when it was not given.
     ///
     /// # Errors

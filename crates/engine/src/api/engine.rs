@@ -1,10 +1,11 @@
 //! Engines: what the modules and stores of a process share.
 
 use super::{Error, Result};
-use crate::compile::{CompileOptions, Compiler, OptLevel};
+use crate::compile::{CompileOptions, Compiler, Emit, OptLevel, Trampoline};
 use crate::info::{CompiledCode, TrampolineType};
 use crate::runtime::builtins;
 use crate::runtime::code::CodeObject;
+use crate::runtime::perfmap;
 use crate::runtime::signals;
 use crate::types::{FuncType, RefType, TypeRegistry, ValType};
 use crate::vm::Builtin;
@@ -33,6 +34,8 @@ pub struct Config {
     pub null_checks: NullChecks,
     /// Whether to compile a module's functions in parallel.
     pub parallel: bool,
+    /// Who is told where code is.
+    pub profiler: Profiler,
 }
 
 /// How accesses through null are found.
@@ -43,6 +46,17 @@ pub enum NullChecks {
     Faults,
     /// By a test before the access.
     Explicit,
+}
+
+/// Who is told where code is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Profiler {
+    /// Nobody.
+    #[default]
+    None,
+    /// Linux's `perf`, by the file `/tmp/perf-PID.map`: a line for each function, trampoline and builtin of every engine of
+    /// the process that has this option. Of code that was dropped, the lines stay.
+    PerfMap,
 }
 
 impl Config {
@@ -57,6 +71,7 @@ impl Config {
             count_objects: false,
             null_checks: NullChecks::Faults,
             parallel: true,
+            profiler: Profiler::None,
         }
     }
 
@@ -93,6 +108,12 @@ impl Config {
     /// Sets [`Config::parallel`].
     pub fn parallel(mut self, parallel: bool) -> Config {
         self.parallel = parallel;
+        self
+    }
+
+    /// Sets [`Config::profiler`].
+    pub fn profiler(mut self, profiler: Profiler) -> Config {
+        self.profiler = profiler;
         self
     }
 }
@@ -138,6 +159,16 @@ pub(crate) enum Way {
     Host,
 }
 
+impl Way {
+    /// What a trampoline is called in lists.
+    pub(crate) fn name(self, ty: &TrampolineType) -> String {
+        match self {
+            Way::Entry => format!("entry {ty}"),
+            Way::Host => format!("host call {ty}"),
+        }
+    }
+}
+
 impl Trampolines {
     fn of(&mut self, way: Way) -> &mut FxHashMap<TrampolineType, Code> {
         match way {
@@ -176,7 +207,8 @@ impl Engine {
                 compiler.builtin_trampoline(*builtin, builtins::address(*builtin), builtins::raise_address())
             })
             .collect::<Result<_, _>>()?;
-        let builtin_code = publish(trampolines)?;
+        let name = |i: usize| format!("builtin {}", Builtin::ALL[i].name());
+        let builtin_code = publish(config.profiler, trampolines, name)?;
         let builtins = (0..Builtin::ALL.len()).map(|i| Code(builtin_code.address(i).cast())).collect();
         Ok(Engine(Arc::new(Inner {
             config,
@@ -186,6 +218,18 @@ impl Engine {
             builtins,
             _builtin_code: builtin_code,
         })))
+    }
+
+    /// The trampolines of builtins as text: name and text of each.
+    ///
+    /// # Errors
+    /// The compiler's.
+    pub fn emit_builtins(&self, emit: Emit) -> Result<Vec<(String, String)>> {
+        let text = |builtin: &Builtin| {
+            let code = Trampoline::Builtin(*builtin, builtins::address(*builtin), builtins::raise_address());
+            Ok((format!("builtin {}", builtin.name()), self.0.compiler.trampoline_text(code, emit)?))
+        };
+        Builtin::ALL.iter().map(text).collect()
     }
 
     /// How the engine was configured.
@@ -245,7 +289,8 @@ impl Engine {
             Way::Entry => compiler.entry_trampoline(ty),
             Way::Host => compiler.host_trampoline(ty),
         });
-        let code = publish(compiled.collect::<Result<_, _>>()?)?;
+        let compiled = compiled.collect::<Result<_, _>>()?;
+        let code = publish(self.0.config.profiler, compiled, |i| way.name(missing[i]))?;
         for (i, ty) in missing.into_iter().enumerate() {
             trampolines.of(way).insert(ty.clone(), Code(code.address(i).cast()));
         }
@@ -260,16 +305,24 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// Makes code executable.
-pub(crate) fn publish(code: Vec<CompiledCode>) -> Result<Arc<CodeObject>> {
-    match CodeObject::publish(code) {
-        Ok(code) => Ok(Arc::new(code)),
-        Err(error) => Err(Error::system("making code executable", error)),
+/// Makes code executable, and tells the profiler what each function of it is called.
+pub(crate) fn publish(
+    profiler: Profiler,
+    code: Vec<CompiledCode>,
+    name: impl Fn(usize) -> String,
+) -> Result<Arc<CodeObject>> {
+    let code = CodeObject::publish(code).map_err(|error| Error::system("making code executable", error))?;
+    match profiler {
+        Profiler::None => {}
+        Profiler::PerfMap => {
+            perfmap::add(&code, name).map_err(|error| Error::system(&format!("writing {}", perfmap::path()), error))?;
+        }
     }
+    Ok(Arc::new(code))
 }
 
 /// The type that decides which trampolines a function needs: references widened to the nullable tops of their hierarchies.
-fn trampoline_type(ty: &FuncType) -> TrampolineType {
+pub(crate) fn trampoline_type(ty: &FuncType) -> TrampolineType {
     let widen = |ty: &ValType| match ty {
         ValType::Ref(ty) => ValType::Ref(RefType::nullable(ty.heap.top())),
         number => *number,

@@ -8,13 +8,14 @@ mod instance;
 mod linker;
 mod module;
 mod refs;
+mod settings;
 mod stats;
 mod store;
 #[cfg(test)]
 mod tests;
 mod values;
 
-pub use engine::{Config, Engine, NullChecks};
+pub use engine::{Config, Engine, NullChecks, Profiler};
 pub use error::{Error, ErrorKind, ImportProblem, LinkError, Result, Trap, WasmBacktrace, WasmFrame};
 pub use externs::{Extern, Global, Memory, Table, Tag};
 pub use func::{Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmTy};
@@ -23,6 +24,7 @@ pub use linker::Linker;
 pub(crate) use module::ModuleInner;
 pub use module::{ExportType, ImportType, Module};
 pub use refs::{AnyRef, ArrayRef, ExnRef, ExternRef, Rooted, StructRef};
+pub use settings::{Setting, SettingValue};
 pub use stats::{Pauses, Stats};
 pub use store::{AsContext, AsContextMut, Caller, Store, StoreContext, StoreContextMut};
 pub use values::{V128, Val};

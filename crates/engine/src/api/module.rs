@@ -1,13 +1,14 @@
 //! Modules.
 
-use super::engine::{Code, Way, publish};
+use super::engine::{Code, Way, publish, trampoline_type};
 use super::{Engine, Error, ErrorKind, Result};
 use crate::compile::CompileError;
-use crate::compile::Emit;
-use crate::info::{ExternKind, ModuleInfo};
+use crate::compile::{Emit, Trampoline};
+use crate::info::{ExternKind, ModuleInfo, TrampolineType};
 use crate::parse::{Parsed, classify, parse};
 use crate::runtime::code::CodeObject;
 use crate::types::{ExternType, FuncType, TagType, TypeRegistry};
+use gc_api::TypeIndex;
 use std::borrow::Cow;
 use std::ffi::c_void;
 use std::fmt;
@@ -75,8 +76,8 @@ impl Module {
     /// As [`Module::new`].
     pub fn from_binary(engine: &Engine, bytes: &[u8]) -> Result<Module> {
         let Parsed { info, funcs } = parse(bytes, engine.registry())?;
-        let code =
-            publish(engine.compiler().compile_module(&info, bytes, funcs).map_err(|error| refusal(bytes, error))?)?;
+        let code = engine.compiler().compile_module(&info, bytes, funcs).map_err(|error| refusal(bytes, error))?;
+        let code = publish(engine.config().profiler, code, |i| info.full_name(info.imported_funcs + i as u32))?;
         let mut escaping: Vec<u32> = info.escaping.keys().copied().collect();
         escaping.sort_unstable_by_key(|func| info.escaping[func]);
         let types = escaping.iter().map(|func| engine.registry().func(info.funcs[*func as usize]));
@@ -159,6 +160,33 @@ impl Module {
         }
         Ok(texts)
     }
+
+    /// The trampolines that the module needs, as text: name and text of each. By one kind the host calls those of its functions
+    /// that can escape, by the other it calls the host, one of each kind for every type of function.
+    ///
+    /// # Errors
+    /// As [`Module::new`], though the functions are not looked at.
+    pub fn emit_trampolines(engine: &Engine, source: impl AsRef<[u8]>, emit: Emit) -> Result<Vec<(String, String)>> {
+        let bytes = wat::parse_bytes(source.as_ref()).map_err(text_error)?;
+        let Parsed { info, .. } = parse(&bytes, engine.registry())?;
+        let escaping = info.escaping.keys().map(|func| info.funcs[*func as usize]);
+        let imported = info.funcs[..info.imported_funcs as usize].iter().copied();
+        let entries = trampoline_types(engine, escaping).into_iter().map(|ty| (Way::Entry, ty));
+        let hosts = trampoline_types(engine, imported).into_iter().map(|ty| (Way::Host, ty));
+        let text = |(way, ty): (Way, TrampolineType)| {
+            let code = if way == Way::Entry { Trampoline::Entry(&ty) } else { Trampoline::Host(&ty) };
+            Ok((way.name(&ty), engine.compiler().trampoline_text(code, emit)?))
+        };
+        entries.chain(hosts).map(text).collect()
+    }
+}
+
+/// The types of the trampolines that functions of these types need, each once.
+fn trampoline_types(engine: &Engine, types: impl Iterator<Item = TypeIndex>) -> Vec<TrampolineType> {
+    let mut types: Vec<_> = types.map(|ty| trampoline_type(engine.registry().func(ty))).collect();
+    types.sort_by_key(|ty| ty.to_string());
+    types.dedup();
+    types
 }
 
 /// Says what is wrong with a body: invalid, or in need of a feature that is not supported.

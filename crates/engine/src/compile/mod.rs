@@ -19,6 +19,8 @@ mod table;
 mod trampoline;
 mod translate;
 
+pub use trampoline::Trampoline;
+
 use crate::info::{CompiledCode, Handler, ModuleInfo, Reloc, RelocTarget, StackMap};
 use crate::types::{HeapType, RefType, TypeRegistry, ValType};
 use cranelift_codegen::control::ControlPlane;
@@ -167,13 +169,18 @@ impl Compiler {
     ) -> Result<String, CompileError> {
         let mut state = Scratch::default();
         self.translate(&mut state, info, bytes, defined, func)?;
+        self.text(&mut state.context, emit, || describe(info, defined))
+    }
+
+    /// What stands in `context`, as text.
+    fn text(&self, context: &mut Context, emit: Emit, name: impl Fn() -> String) -> Result<String, CompileError> {
         match emit {
-            Emit::Clif => Ok(state.context.func.display().to_string()),
+            Emit::Clif => Ok(context.func.display().to_string()),
             Emit::Asm => {
-                state.context.set_disasm(true);
-                let compiled = state.context.compile(&*self.isa, &mut ControlPlane::default()).map_err(|e| {
-                    CompileError::Codegen { function: describe(info, defined), message: format!("{:?}", e.inner) }
-                })?;
+                context.set_disasm(true);
+                let compiled = context
+                    .compile(&*self.isa, &mut ControlPlane::default())
+                    .map_err(|e| CompileError::Codegen { function: name(), message: format!("{:?}", e.inner) })?;
                 Ok(compiled.vcode.clone().unwrap_or_default())
             }
         }

@@ -1,7 +1,7 @@
 //! The code at the borders: host → WebAssembly, WebAssembly → host, WebAssembly → builtin.
 
 use super::env::{builtin_signature, constant_flags};
-use super::{CompileError, Compiler, clif_type};
+use super::{CompileError, Compiler, Emit, clif_type};
 use crate::info::{CompiledCode, TrampolineType};
 use crate::vm::{Builtin, VALRAW_SIZE, VMContext, VMHostContext, VMStoreContext};
 use cranelift_codegen::Context;
@@ -15,6 +15,20 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use std::ffi::c_void;
 
+/// What an error calls the function that was not compiled.
+const TRAMPOLINE: &str = "of a trampoline";
+
+/// Code at a border.
+#[derive(Clone, Copy)]
+pub enum Trampoline<'a> {
+    /// [`Compiler::entry_trampoline`].
+    Entry(&'a TrampolineType),
+    /// [`Compiler::host_trampoline`].
+    Host(&'a TrampolineType),
+    /// [`Compiler::builtin_trampoline`].
+    Builtin(Builtin, *const c_void, *const c_void),
+}
+
 impl Compiler {
     /// `(callee_vmctx, caller_vmctx, values, capacity, wasm_call) -> ok` with the system's convention: enters compiled code. Records
     /// its frame in the store, so that stack walks end here and unwinding arrives here (then it returns false).
@@ -22,6 +36,10 @@ impl Compiler {
     /// # Errors
     /// Cranelift's.
     pub fn entry_trampoline(&self, ty: &TrampolineType) -> Result<CompiledCode, CompileError> {
+        self.finish_trampoline(self.entry(ty))
+    }
+
+    fn entry(&self, ty: &TrampolineType) -> Context {
         let mut signature = Signature::new(self.isa.default_call_conv());
         signature.params = vec![AbiParam::new(I64); 5];
         signature.returns = vec![AbiParam::new(I8)];
@@ -75,6 +93,10 @@ impl Compiler {
     /// # Errors
     /// Cranelift's.
     pub fn host_trampoline(&self, ty: &TrampolineType) -> Result<CompiledCode, CompileError> {
+        self.finish_trampoline(self.host(ty))
+    }
+
+    fn host(&self, ty: &TrampolineType) -> Context {
         self.build(self.wasm_signature(ty), |b, params| {
             let (callee, caller) = (params[0], params[1]);
             record_exit(b, callee);
@@ -134,6 +156,10 @@ impl Compiler {
         target: *const c_void,
         raise: *const c_void,
     ) -> Result<CompiledCode, CompileError> {
+        self.finish_trampoline(self.builtin(builtin, target, raise))
+    }
+
+    fn builtin(&self, builtin: Builtin, target: *const c_void, raise: *const c_void) -> Context {
         let system = self.isa.default_call_conv();
         self.build(builtin_signature(builtin.arity(), CallConv::Tail), |b, params| {
             record_exit(b, params[0]);
@@ -168,11 +194,7 @@ impl Compiler {
         b.ins().trap(TrapCode::HEAP_OUT_OF_BOUNDS);
     }
 
-    fn build(
-        &self,
-        signature: Signature,
-        body: impl FnOnce(&mut FunctionBuilder<'_>, &[Value]),
-    ) -> Result<CompiledCode, CompileError> {
+    fn build(&self, signature: Signature, body: impl FnOnce(&mut FunctionBuilder<'_>, &[Value])) -> Context {
         let mut context = Context::new();
         context.func = ir::Function::with_name_signature(ir::UserFuncName::default(), signature);
         let mut scratch = FunctionBuilderContext::new();
@@ -184,7 +206,24 @@ impl Compiler {
         body(&mut b, &params);
         b.seal_all_blocks();
         b.finalize(self.isa.frontend_config());
-        self.finish(&mut context, || "of a trampoline".to_string())
+        context
+    }
+
+    fn finish_trampoline(&self, mut context: Context) -> Result<CompiledCode, CompileError> {
+        self.finish(&mut context, || TRAMPOLINE.to_string())
+    }
+
+    /// A trampoline as text.
+    ///
+    /// # Errors
+    /// Cranelift's.
+    pub fn trampoline_text(&self, which: Trampoline<'_>, emit: Emit) -> Result<String, CompileError> {
+        let mut context = match which {
+            Trampoline::Entry(ty) => self.entry(ty),
+            Trampoline::Host(ty) => self.host(ty),
+            Trampoline::Builtin(builtin, target, raise) => self.builtin(builtin, target, raise),
+        };
+        self.text(&mut context, emit, || TRAMPOLINE.to_string())
     }
 }
 

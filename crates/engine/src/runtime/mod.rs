@@ -11,6 +11,7 @@ pub mod hosts;
 pub mod instance;
 pub mod memory;
 pub mod objects;
+pub mod perfmap;
 pub mod roots;
 pub mod signals;
 pub mod store;
