@@ -1,12 +1,12 @@
 //! The module `spectest`, which the official test scripts import, and small programs print with.
 //!
 //! It is that of the specification's interpreter (`print`, `print_i32`, …; globals of 666; tables of 10 to 20 functions and
-//! memories of 1 to 2 pages, with 32-bit and with 64-bit indices), and `print_char`, by which MoonBit's programs print: one unit of UTF-16 at a time.
+//! memories of 1 to 2 pages, with 32-bit and with 64-bit indices; a shared memory), and `print_char`, by which MoonBit's programs print: one unit of UTF-16 at a time.
 
 use crate::output::{Output, OutputError};
 use crate::values;
 use engine::types::{FuncType, GlobalType, MemoryType, RefType, TableType, ValType};
-use engine::{AsContextMut, Error, Global, Linker, Memory, Table, Val};
+use engine::{AsContextMut, Error, Global, Linker, Memory, SharedMemory, Table, Val};
 
 /// The module that programs import.
 pub const MODULE: &str = "spectest";
@@ -67,5 +67,7 @@ pub fn add_to_linker<T: 'static>(
         let memory = Memory::new(&mut store, ty)?;
         linker.define(MODULE, name, memory);
     }
+    let shared = SharedMemory::new(MemoryType::new(min, max).shared())?;
+    linker.define(MODULE, "shared_memory", shared);
     Ok(())
 }

@@ -3,20 +3,28 @@
 //! A script is a list of directives: modules, calls, and assertions about either. Each directive passes, fails, or is
 //! skipped because it depends on a feature that Gleaner does not have yet; it counts once. The instances of a script live
 //! in one store, together with [`spectest`](crate::spectest).
+//!
+//! A thread of a script (`(thread $T …)`, as the tests of the threads proposal have them) is a thread of the system's with a store of
+//! its own. Of the module that it shares with its parent it sees the shared memories. `(wait $T)` ends when it has ended.
 
 use crate::output::Output;
 use crate::{spectest, values};
 use engine::types::HeapType;
 use engine::{
-    Engine, Error, ErrorKind, Extern, ExternRef, ImportProblem, Instance, Linker, Module, Store, Trap, V128, Val,
+    Engine, Error, ErrorKind, Extern, ExternRef, ImportProblem, Instance, Linker, Module, SharedMemory, Store, Trap,
+    V128, Val,
 };
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{self, Scope, ScopedJoinHandle};
 use wast::core::{AbstractHeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore};
 use wast::lexer::Lexer;
 use wast::parser::{ParseBuffer, parse};
 use wast::token::{F32, F64, Id};
-use wast::{QuoteWat, QuoteWatTest, Wast, WastArg, WastDirective, WastExecute, WastInvoke, WastRet, Wat};
+use wast::{QuoteWat, QuoteWatTest, Wast, WastArg, WastDirective, WastExecute, WastInvoke, WastRet, WastThread, Wat};
+
+/// Bytes of stack of a script's thread, beside WebAssembly's share: for the parser, the validator and the compiler.
+const HOST_STACK: usize = 16 << 20;
 
 /// What became of a script.
 #[derive(Debug, Default)]
@@ -83,11 +91,34 @@ pub fn run_wast(name: &str, text: &str, engine: &Engine) -> WastReport {
         Ok(wast) => wast.directives,
         Err(error) => return unreadable(report, text, &error),
     };
-    let mut script = match Script::new(engine) {
+    thread::scope(|scope| run_all(Place { engine, text, scope }, directives, HashMap::new(), &mut report));
+    report
+}
+
+/// What the threads of a script have in common.
+#[derive(Clone, Copy)]
+struct Place<'scope, 'env> {
+    engine: &'env Engine,
+    text: &'env str,
+    scope: &'scope Scope<'scope, 'env>,
+}
+
+/// The memories that an instance exports to threads.
+type Shared = Vec<(String, SharedMemory)>;
+
+/// Runs the directives of a thread that shares these modules with its parent, and waits for the threads that they start.
+fn run_all<'env>(
+    place: Place<'_, 'env>,
+    directives: Vec<WastDirective<'env>>,
+    shared: HashMap<String, Shared>,
+    report: &mut WastReport,
+) {
+    let Place { text, .. } = place;
+    let mut script = match Script::new(place, shared) {
         Ok(script) => script,
         Err(error) => {
-            report.failed.push(Failure { line: 1, message: error.to_string() });
-            return report;
+            let line = directives.first().map_or(1, |directive| directive.span().linecol_in(text).0 + 1);
+            return report.failed.push(Failure { line, message: error.to_string() });
         }
     };
     for directive in directives {
@@ -103,11 +134,17 @@ pub fn run_wast(name: &str, text: &str, engine: &Engine) -> WastReport {
                 report.failed.push(Failure { line, message });
                 // The store may be in any state.
                 std::mem::forget(script);
-                return report;
+                return;
             }
         }
     }
-    report
+    let names: Vec<String> = script.threads.keys().cloned().collect();
+    names.iter().for_each(|name| drop(script.wait(name)));
+    for ended in script.ended {
+        report.passed += ended.passed;
+        report.failed.extend(ended.failed);
+        report.skipped.extend(ended.skipped);
+    }
 }
 
 /// The report on a script that is not in the text format of today.
@@ -154,15 +191,21 @@ impl From<Error> for Stop {
 /// Something that a script defined and can name, or the feature for lack of which it could not be made.
 type Made<T> = Result<T, String>;
 
-/// A script that is being run.
-struct Script<'e> {
-    engine: &'e Engine,
+/// A script, or a thread of one, that is being run.
+struct Script<'scope, 'env> {
+    place: Place<'scope, 'env>,
     store: Store<()>,
     linker: Linker<()>,
     instances: Named<Instance>,
+    /// What modules of the parent's share.
+    shared: HashMap<String, Shared>,
     definitions: Named<Module>,
     /// Names that are registered for instances that could not be made, and for lack of what.
     missing: HashMap<String, String>,
+    /// Threads that have been started and not been waited for.
+    threads: HashMap<String, ScopedJoinHandle<'scope, WastReport>>,
+    /// What became of the others.
+    ended: Vec<WastReport>,
 }
 
 /// What was made last, and what has a name.
@@ -199,16 +242,17 @@ impl<T: Clone> Named<T> {
     }
 }
 
-impl<'e> Script<'e> {
-    fn new(engine: &'e Engine) -> Result<Script<'e>, Error> {
-        let mut store = Store::new(engine, ())?;
-        let mut linker = Linker::new(engine);
+impl<'scope, 'env> Script<'scope, 'env> {
+    fn new(place: Place<'scope, 'env>, shared: HashMap<String, Shared>) -> Result<Self, Error> {
+        let mut store = Store::new(place.engine, ())?;
+        let mut linker = Linker::new(place.engine);
         spectest::add_to_linker(&mut linker, &mut store, &Output::none())?;
         let (instances, definitions) = (Named::new(), Named::new());
-        Ok(Script { engine, store, linker, instances, definitions, missing: HashMap::new() })
+        let (missing, threads, ended) = (HashMap::new(), HashMap::new(), Vec::new());
+        Ok(Script { place, store, linker, instances, shared, definitions, missing, threads, ended })
     }
 
-    fn run(&mut self, directive: WastDirective<'_>) -> Outcome {
+    fn run(&mut self, directive: WastDirective<'env>) -> Outcome {
         match directive {
             WastDirective::Module(mut module) => {
                 let name = module.name();
@@ -223,6 +267,13 @@ impl<'e> Script<'e> {
             WastDirective::ModuleInstance { instance, module, .. } => {
                 let made = self.definitions.get(module).and_then(|module| self.instantiate(&module));
                 add(&mut self.instances, instance, made)
+            }
+            WastDirective::Register { name, module: Some(module), .. } if self.shared.contains_key(module.name()) => {
+                self.missing.remove(name);
+                for (export, memory) in &self.shared[module.name()] {
+                    self.linker.define(name, export, memory.clone());
+                }
+                Ok(())
             }
             WastDirective::Register { name, module, .. } => match self.instances.get(module) {
                 Ok(instance) => {
@@ -262,10 +313,47 @@ impl<'e> Script<'e> {
                 self.check_refused(&mut module, message).or_else(|_| skip("checks of custom sections"))
             }
             WastDirective::AssertSuspension { .. } => skip("stack switching"),
-            WastDirective::Thread(_) | WastDirective::Wait { .. } => {
-                skip("the threads proposal (shared memories and atomics)")
-            }
+            WastDirective::Thread(thread) => self.start(thread),
+            WastDirective::Wait { thread, .. } => self.wait(thread.name()),
         }
+    }
+
+    fn start(&mut self, thread: WastThread<'env>) -> Outcome {
+        let mut shared = HashMap::new();
+        if let Some(module) = thread.shared_module {
+            shared.insert(module.name().to_string(), self.shared_by(module)?);
+        }
+        let (place, directives) = (self.place, thread.directives);
+        let run = move || {
+            let mut report = WastReport::default();
+            run_all(place, directives, shared, &mut report);
+            report
+        };
+        let stack = place.engine.config().max_wasm_stack + HOST_STACK;
+        let started = thread::Builder::new().stack_size(stack).spawn_scoped(place.scope, run);
+        let handle = started.map_err(|error| Stop::Fail(format!("the thread could not be started: {error}")))?;
+        match self.threads.insert(thread.name.name().to_string(), handle) {
+            None => Ok(()),
+            Some(_) => fail(format!("there is a thread ${} already", thread.name.name())),
+        }
+    }
+
+    /// The memories that a module shares with threads.
+    fn shared_by(&mut self, module: Id<'_>) -> Outcome<Shared> {
+        if let Some(shared) = self.shared.get(module.name()) {
+            return Ok(shared.clone());
+        }
+        let exports = self.instances.get(Some(module))?.exports(&mut self.store);
+        Ok(exports.into_iter().filter_map(|(name, item)| Some((name, item.shared_memory()?))).collect())
+    }
+
+    fn wait(&mut self, thread: &str) -> Outcome {
+        let Some(handle) = self.threads.remove(thread) else { return fail(format!("there is no thread ${thread}")) };
+        match handle.join() {
+            Ok(report) => self.ended.push(report),
+            Err(_) => return fail(format!("the thread ${thread} panicked")),
+        }
+        Ok(())
     }
 
     fn define(&mut self, module: &mut QuoteWat<'_>) -> Outcome<Module> {
@@ -273,7 +361,7 @@ impl<'e> Script<'e> {
             QuoteWat::Wat(Wat::Component(_)) | QuoteWat::QuoteComponent(..) => skip("the component model"),
             _ => {
                 let binary = module.encode().map_err(|error| Stop::Fail(error.message()))?;
-                Ok(Module::from_binary(self.engine, &binary)?)
+                Ok(Module::from_binary(self.place.engine, &binary)?)
             }
         }
     }
@@ -297,10 +385,7 @@ impl<'e> Script<'e> {
 
     /// For lack of what an import could not be satisfied, if that is why.
     fn reason_for(&self, problem: &ImportProblem) -> Option<String> {
-        match (problem.module.as_str(), problem.name.as_str()) {
-            (spectest::MODULE, "shared_memory") => Some("the threads proposal (shared memories and atomics)".into()),
-            (module, _) => self.missing.get(module).cloned(),
-        }
+        self.missing.get(&problem.module).cloned()
     }
 
     fn execute(&mut self, exec: WastExecute<'_>) -> Outcome<Result<Vec<Val>, Error>> {
@@ -403,10 +488,10 @@ impl<'e> Script<'e> {
             return skip("the component model");
         }
         let accepted = match module.to_test() {
-            Ok(QuoteWatTest::Binary(binary)) => Module::from_binary(self.engine, &binary).is_ok(),
+            Ok(QuoteWatTest::Binary(binary)) => Module::from_binary(self.place.engine, &binary).is_ok(),
             // Not by `encode`, which takes text for a module's even where it is none.
             Ok(QuoteWatTest::Text(_)) => match module.encode() {
-                Ok(binary) => Module::from_binary(self.engine, &binary).is_ok(),
+                Ok(binary) => Module::from_binary(self.place.engine, &binary).is_ok(),
                 Err(_) => false,
             },
             Err(_) => false,

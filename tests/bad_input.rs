@@ -113,7 +113,6 @@ fn unsupported_features_are_named() {
     let cases = [
         ("stack switching", "(module (tag $t) (func (export \"f\") (suspend $t)))"),
         ("memory control", "(module (memory 1) (func (memory.discard (i32.const 0) (i32.const 0))))"),
-        ("the threads proposal (shared memories and atomics)", "(module (memory 1 1 shared))"),
         ("stack switching", "(module (type $f (func)) (type (cont $f)))"),
         // Two at once, of which neither alone suffices.
         ("the shared-everything threads proposal", "(module (type $f (func)) (type (shared (cont $f))))"),

@@ -17,8 +17,7 @@ use std::thread;
 type InFile = fn(&str, &str) -> bool;
 
 /// Why a directive may be skipped, and in which scripts: by the name of the script's folder and by its own.
-const SKIPPED: [(&str, InFile); 3] = [
-    ("the threads proposal (shared memories and atomics)", |folder, _| folder == "threads"),
+const SKIPPED: [(&str, InFile); 2] = [
     ("legacy exception handling", |folder, _| folder == "legacy"),
     ("a script older than WebAssembly 3.0", |folder, _| folder == "threads" || folder == "memory64"),
 ];

@@ -26,7 +26,7 @@ use wasmparser::{
     ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
-/// What Gleaner supports: WebAssembly 3.0, and of the proposals custom page sizes and wide arithmetic.
+/// What Gleaner supports: WebAssembly 3.0, and of the proposals threads, custom page sizes and wide arithmetic.
 pub const FEATURES: WasmFeatures = WasmFeatures::WASM1
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)
@@ -43,16 +43,16 @@ pub const FEATURES: WasmFeatures = WasmFeatures::WASM1
     .union(WasmFeatures::RELAXED_SIMD)
     .union(WasmFeatures::MEMORY64)
     .union(WasmFeatures::CUSTOM_PAGE_SIZES)
-    .union(WasmFeatures::WIDE_ARITHMETIC);
+    .union(WasmFeatures::WIDE_ARITHMETIC)
+    .union(WasmFeatures::THREADS);
 
 /// What Gleaner does not support, by the names that its users know, each with what it builds on.
-const UNSUPPORTED: [(&str, WasmFeatures); 8] = {
+const UNSUPPORTED: [(&str, WasmFeatures); 7] = {
     use WasmFeatures as F;
     [
-        ("the threads proposal (shared memories and atomics)", F::THREADS),
         ("stack switching", F::STACK_SWITCHING),
-        ("the shared-everything threads proposal", F::THREADS.union(F::SHARED_EVERYTHING_THREADS)),
-        ("the acquire-release atomics proposal", F::THREADS.union(F::ACQUIRE_RELEASE_ATOMICS)),
+        ("the shared-everything threads proposal", F::SHARED_EVERYTHING_THREADS),
+        ("the acquire-release atomics proposal", F::ACQUIRE_RELEASE_ATOMICS),
         ("the custom descriptors proposal", F::CUSTOM_DESCRIPTORS),
         ("the compact import section", F::COMPACT_IMPORTS),
         ("multibyte array access", F::MULTIBYTE_ARRAY_ACCESS),
@@ -800,8 +800,6 @@ mod tests {
                 "the acquire-release atomics proposal",
                 "(module (memory 1 1 shared) (func (drop (i32.atomic.load acqrel (i32.const 0)))))",
             ),
-            ("the threads proposal", "(module (memory 1 2 shared))"),
-            ("the threads proposal", "(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))"),
             ("stack switching", "(module (type $f (func)) (type $k (cont $f)))"),
             ("the shared-everything threads proposal", "(module (global (shared i32) (i32.const 1)))"),
             ("the custom descriptors proposal", "(module (func (param (ref (exact 0)))) (type (struct)))"),
@@ -831,7 +829,7 @@ mod tests {
     fn what_no_feature_would_make_valid_is_invalid() {
         for text in [
             "(module (func (result i32)))",
-            "(module (memory 1 1 shared) (func (result i32)))",
+            "(module (type $f (func)) (type (cont $f)) (func (result i32)))",
             "(module (func (export \"a\")) (func (export \"a\")))",
             "(module (memory 65537))",
             "(module (global i32 (i64.const 0)))",

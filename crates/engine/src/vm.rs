@@ -7,6 +7,8 @@ use crate::types::MemoryType;
 use gc_api::TypeIndex;
 use std::ffi::c_void;
 use std::mem::offset_of;
+use std::ptr;
+use std::sync::atomic::AtomicU64;
 
 /// A value in the array ABI: 16 bytes, the value in the low ones, little-endian.
 ///
@@ -94,16 +96,24 @@ impl VMTable {
 }
 
 /// A linear memory. `base` never changes: growth happens inside a reservation.
+///
+/// The record of a shared memory stands outside all stores; in the context of the instance that defines it there is its
+/// address, in the place of `base`.
 #[derive(Debug)]
 #[repr(C)]
 pub struct VMMemory {
     /// Byte 0.
     pub base: *mut u8,
-    /// Bytes.
-    pub length: u64,
+    /// Bytes. Only that of a shared memory is accessed by several threads.
+    pub length: AtomicU64,
 }
 
 impl VMMemory {
+    /// A record that is yet to be filled in.
+    pub const fn empty() -> VMMemory {
+        VMMemory { base: ptr::null_mut(), length: AtomicU64::new(0) }
+    }
+
     pub const SIZE: i32 = 16;
     pub const BASE: i32 = 0;
     pub const LENGTH: i32 = 8;
@@ -337,6 +347,12 @@ macro_rules! for_each_builtin {
             MemoryFill = memory_fill(memory, to, value, bytes);
             MemoryInit = memory_init(memory, segment, to, from, bytes);
             DataDrop = data_drop(segment);
+            /// 0 when it was woken, 1 when the value was not the expected one, 2 after `timeout` nanoseconds (for ever if negative).
+            AtomicWait32 = atomic_wait32(memory, index, offset, expected, timeout);
+            /// The same, with a value of 64 bits.
+            AtomicWait64 = atomic_wait64(memory, index, offset, expected, timeout);
+            /// How many were woken, `count` at most.
+            AtomicNotify = atomic_notify(memory, index, offset, count);
             /// One more than the old length, or 0 when the table cannot grow. `init` is a raw element.
             TableGrow = table_grow(table, delta, init);
             TableCopy = table_copy(to_table, from_table, to, from, count);
@@ -381,6 +397,8 @@ pub mod trap_codes {
     pub const HEAP_CORRUPTION: TrapCode = TrapCode::unwrap_user(9);
     /// An indirect call by an index outside its table.
     pub const INDIRECT_OUT_OF_BOUNDS: TrapCode = TrapCode::unwrap_user(10);
+    /// An atomic access at an address that is no multiple of its size.
+    pub const UNALIGNED_ATOMIC: TrapCode = TrapCode::unwrap_user(11);
 }
 
 const _: () = {

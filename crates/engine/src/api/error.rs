@@ -279,6 +279,12 @@ pub enum Trap {
     /// A conversion of NaN to an integer.
     #[error("invalid conversion to integer")]
     BadConversionToInteger,
+    /// An atomic access at an address that is no multiple of its size.
+    #[error("unaligned atomic")]
+    UnalignedAtomic,
+    /// A wait for a change of a memory that no other thread can change.
+    #[error("expected shared memory")]
+    ExpectedSharedMemory,
     /// Calls are nested too deeply.
     #[error("call stack exhausted")]
     StackOverflow,
@@ -297,6 +303,7 @@ impl Trap {
             trap_codes::ARRAY_OUT_OF_BOUNDS => Trap::ArrayOutOfBounds,
             trap_codes::CAST_FAILURE => Trap::CastFailure,
             trap_codes::ALLOCATION_TOO_LARGE => Trap::AllocationTooLarge,
+            trap_codes::UNALIGNED_ATOMIC => Trap::UnalignedAtomic,
             TrapCode::HEAP_OUT_OF_BOUNDS => Trap::MemoryOutOfBounds,
             TrapCode::STACK_OVERFLOW => Trap::StackOverflow,
             TrapCode::INTEGER_OVERFLOW => Trap::IntegerOverflow,

@@ -1,9 +1,9 @@
 //! Globals, tables, memories and tags.
 
-use super::{AsContext, AsContextMut, Error, Func, Result, Trap, Val};
+use super::{AsContext, AsContextMut, Error, Func, Result, SharedMemory, Trap, Val};
 use crate::runtime::const_expr::{Constant, read_global, write_global};
 use crate::runtime::instance::{ImportedItem, table_copy, table_fill, table_grow};
-use crate::runtime::memory;
+use crate::runtime::memory::{self, LocalMemory};
 use crate::runtime::store::{self, StoreOpaque};
 use crate::runtime::table::{self, Elements, load_func};
 use crate::types::{ExternType, FuncType, GlobalType, MemoryType, RefType, TableType, TagType, ValType};
@@ -40,7 +40,7 @@ handles! {
     Global;
     /// A table of a store's.
     Table;
-    /// A linear memory of a store's.
+    /// A linear memory of a store's own. Those that stores share are [`SharedMemory`]s.
     Memory;
     /// A tag of a store's.
     Tag;
@@ -227,44 +227,53 @@ impl Memory {
     /// A memory of the host's.
     ///
     /// # Errors
-    /// When it would be larger than 1 TiB, or there is no address space or memory for it.
+    /// When it would be larger than 1 TiB, or there is no address space or memory for it; or when it is of a shared type.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Memory> {
+        if ty.shared {
+            return Err(Error::usage(format!(
+                "{ty} is no type of a store's own memory: `SharedMemory::new` makes shared ones"
+            )));
+        }
         let mut store = store.as_context_mut();
         let store = store.opaque();
-        let record = SendRecord(VMMemory { base: ptr::null_mut(), length: 0 });
+        let record = SendRecord(VMMemory::empty());
         let vm = store.own(record).cast();
         // SAFETY: the record lives as long as the store.
         let memory =
-            unsafe { memory::Memory::new(ty, vm) }.map_err(|error| Error::system("making a linear memory", error))?;
+            unsafe { LocalMemory::new(ty, vm) }.map_err(|error| Error::system("making a linear memory", error))?;
         let id = store.memories.len() as u32;
-        store.memories.push(memory);
+        store.memories.push(memory::Memory::Local(memory));
         Ok(Memory { store: store.id(), id })
+    }
+
+    fn local<'s>(&self, store: &'s StoreOpaque) -> &'s LocalMemory {
+        let id = self.id(store) as usize;
+        store.memories[id].local().expect("a handle is of a memory that is not shared")
+    }
+
+    fn local_mut<'s>(&self, store: &'s mut StoreOpaque) -> &'s mut LocalMemory {
+        let id = self.id(store) as usize;
+        store.memories[id].local_mut().expect("a handle is of a memory that is not shared")
     }
 
     /// Its type, with the current size as the minimum.
     pub fn ty(&self, store: impl AsContext) -> MemoryType {
-        let store = store.as_context();
-        store.opaque().memories[self.id(store.opaque()) as usize].ty()
+        self.local(store.as_context().opaque()).ty()
     }
 
     /// Pages.
     pub fn pages(&self, store: impl AsContext) -> u64 {
-        let store = store.as_context();
-        store.opaque().memories[self.id(store.opaque()) as usize].pages()
+        self.local(store.as_context().opaque()).pages()
     }
 
     /// Its bytes.
     pub fn data<'a, C: AsContext>(&self, store: &'a C) -> &'a [u8] {
-        let store = store.as_context();
-        let store = store.opaque();
-        store.memories[self.id(store) as usize].bytes()
+        self.local(store.as_context().opaque()).bytes()
     }
 
     /// Its bytes, to be changed.
     pub fn data_mut<'a, C: AsContextMut>(&self, store: &'a mut C) -> &'a mut [u8] {
-        let store: &'a mut StoreOpaque = &mut store.as_context_mut().0.opaque;
-        let id = self.id(store) as usize;
-        store.memories[id].bytes_mut()
+        self.local_mut(&mut store.as_context_mut().0.opaque).bytes_mut()
     }
 
     /// Copies bytes from `offset` on out.
@@ -293,9 +302,8 @@ impl Memory {
     /// When the memory's maximum or the system does not let it.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64) -> Result<u64> {
         let mut store = store.as_context_mut();
-        let store = store.opaque();
-        let id = self.id(store) as usize;
-        store.memories[id].grow(delta).ok_or_else(|| Error::usage(format!("the memory cannot grow by {delta} pages")))
+        let grown = self.local_mut(store.opaque()).grow(delta);
+        grown.ok_or_else(|| Error::usage(format!("the memory cannot grow by {delta} pages")))
     }
 }
 
@@ -322,7 +330,7 @@ impl Tag {
 }
 
 /// Something that can be imported and exported.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Extern {
     /// A function.
     Func(Func),
@@ -330,8 +338,10 @@ pub enum Extern {
     Global(Global),
     /// A table.
     Table(Table),
-    /// A linear memory.
+    /// A linear memory of a store's own.
     Memory(Memory),
+    /// A linear memory that stores share.
+    SharedMemory(SharedMemory),
     /// A tag.
     Tag(Tag),
 }
@@ -344,6 +354,7 @@ impl Extern {
             Extern::Global(global) => ExternType::Global(global.ty(store)),
             Extern::Table(table) => ExternType::Table(table.ty(store)),
             Extern::Memory(memory) => ExternType::Memory(memory.ty(store)),
+            Extern::SharedMemory(memory) => ExternType::Memory(memory.ty()),
             Extern::Tag(tag) => ExternType::Tag(tag.ty(store)),
         }
     }
@@ -363,9 +374,14 @@ impl Extern {
         if let Extern::Table(table) = self { Some(table) } else { None }
     }
 
-    /// The memory, if it is one.
+    /// The memory, if it is one of a store's own.
     pub fn memory(self) -> Option<Memory> {
         if let Extern::Memory(memory) = self { Some(memory) } else { None }
+    }
+
+    /// The memory, if it is one that stores share.
+    pub fn shared_memory(self) -> Option<SharedMemory> {
+        if let Extern::SharedMemory(memory) = self { Some(memory) } else { None }
     }
 
     /// The tag, if it is one.
@@ -373,12 +389,13 @@ impl Extern {
         if let Extern::Tag(tag) = self { Some(tag) } else { None }
     }
 
-    pub(crate) fn imported(&self, store: &StoreOpaque) -> ImportedItem {
+    pub(crate) fn imported(&self, store: &mut StoreOpaque) -> ImportedItem {
         match self {
             Extern::Func(func) => ImportedItem::Func(func.func_ref(store)),
             Extern::Global(global) => ImportedItem::Global(global.id(store)),
             Extern::Table(table) => ImportedItem::Table(table.id(store)),
             Extern::Memory(memory) => ImportedItem::Memory(memory.id(store)),
+            Extern::SharedMemory(memory) => ImportedItem::Memory(store.adopt(&memory.0)),
             Extern::Tag(tag) => ImportedItem::Tag(tag.id(store)),
         }
     }

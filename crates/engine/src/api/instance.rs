@@ -3,7 +3,7 @@
 use super::module::{describe, extern_type};
 use super::{
     AsContext, AsContextMut, Error, Extern, Func, Global, ImportProblem, LinkError, Memory, Module, ModuleInner,
-    Result, Table, Tag, TypedFunc, WasmParams, WasmResults,
+    Result, SharedMemory, Table, Tag, TypedFunc, WasmParams, WasmResults,
 };
 use crate::info::ExternKind;
 use crate::runtime::instance::{ImportedItem, instantiate};
@@ -28,7 +28,7 @@ impl Instance {
     /// When the imports do not fit (all problems at once), and when initialisation or the start function fails.
     pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Instance> {
         let mut store = store.as_context_mut();
-        let found: Vec<Option<Extern>> = imports.iter().copied().map(Some).collect();
+        let found: Vec<Option<Extern>> = imports.iter().cloned().map(Some).collect();
         if imports.len() > module.imports().len() {
             let (given, wanted) = (imports.len(), module.imports().len());
             return Err(Error::usage(format!("{given} imports were given to a module that has {wanted}")));
@@ -48,7 +48,7 @@ impl Instance {
         let registry = module.engine().registry();
         let mut problems = Vec::new();
         for (i, import) in module.imports().enumerate() {
-            let found = imports.get(i).copied().flatten().map(|item| item.ty(&*store));
+            let found = imports.get(i).and_then(Option::as_ref).map(|item| item.ty(&*store));
             if found.is_none_or(|found| !matches(registry, &found, &import.ty())) {
                 problems.push(ImportProblem {
                     module: import.module().to_string(),
@@ -112,7 +112,10 @@ impl Instance {
                 Extern::Func(func)
             }
             ExternKind::Table => Extern::Table(Table::from_id(id, instance.tables[i])),
-            ExternKind::Memory => Extern::Memory(Memory::from_id(id, instance.memories[i])),
+            ExternKind::Memory => match store.memories[instance.memories[i] as usize].shared() {
+                Some(shared) => Extern::SharedMemory(SharedMemory(shared.clone())),
+                None => Extern::Memory(Memory::from_id(id, instance.memories[i])),
+            },
             ExternKind::Global => Extern::Global(Global::from_id(id, instance.globals[i])),
             ExternKind::Tag => Extern::Tag(Tag::from_id(id, instance.tags[i])),
         }
@@ -183,10 +186,18 @@ impl Instance {
         self.get(store, name, "table", ExternKind::Table, Extern::table)
     }
 
-    /// The exported memory `name`.
+    /// The exported memory `name` that stores share.
     ///
     /// # Errors
-    /// When there is none; the error lists those that there are.
+    /// When there is none; the error lists the memories that there are.
+    pub fn get_shared_memory(&self, store: impl AsContextMut, name: &str) -> Result<SharedMemory> {
+        self.get(store, name, "shared memory", ExternKind::Memory, Extern::shared_memory)
+    }
+
+    /// The exported memory `name`, of the store's own.
+    ///
+    /// # Errors
+    /// When there is none; the error lists the memories that there are, shared ones included.
     pub fn get_memory(&self, store: impl AsContextMut, name: &str) -> Result<Memory> {
         self.get(store, name, "memory", ExternKind::Memory, Extern::memory)
     }

@@ -39,7 +39,7 @@ enum Definition<T: 'static> {
 impl<T: 'static> Clone for Definition<T> {
     fn clone(&self) -> Self {
         match self {
-            Definition::Item(item) => Definition::Item(*item),
+            Definition::Item(item) => Definition::Item(item.clone()),
             Definition::Host(func) => Definition::Host(func.clone()),
         }
     }
@@ -119,7 +119,7 @@ impl<T: 'static> Linker<T> {
     pub fn get(&self, mut store: impl AsContextMut<Data = T>, module: &str, name: &str) -> Result<Option<Extern>> {
         match self.lookup(module, name) {
             None => Ok(None),
-            Some(Definition::Item(item)) => Ok(Some(*item)),
+            Some(Definition::Item(item)) => Ok(Some(item.clone())),
             Some(Definition::Host(func)) => Ok(Some(Extern::Func(func.put_into(store.as_context_mut().opaque())?))),
         }
     }

@@ -9,6 +9,7 @@ mod linker;
 mod module;
 mod refs;
 mod settings;
+mod shared;
 mod stats;
 mod store;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub(crate) use module::ModuleInner;
 pub use module::{ExportType, ImportType, Module};
 pub use refs::{AnyRef, ArrayRef, ExnRef, ExternRef, Rooted, StructRef};
 pub use settings::{Setting, SettingValue};
+pub use shared::{SharedMemory, WaitResult};
 pub use stats::{Pauses, Stats};
 pub use store::{AsContext, AsContextMut, Caller, Store, StoreContext, StoreContextMut};
 pub use values::{V128, Val};

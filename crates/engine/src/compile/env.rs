@@ -85,7 +85,13 @@ impl<'a> FuncEnv<'a> {
             None => {
                 Place { address: self.constant(b, I64, offsets.memory_imports as i32 + index as i32 * 8), offset: 0 }
             }
-            Some(own) => Place { address: self.vmctx, offset: offsets.memories as i32 + own as i32 * VMMemory::SIZE },
+            Some(own) => {
+                let offset = offsets.memories as i32 + own as i32 * VMMemory::SIZE;
+                match self.info.memories[index as usize].shared {
+                    true => Place { address: self.constant(b, I64, offset), offset: 0 },
+                    false => Place { address: self.vmctx, offset },
+                }
+            }
         }
     }
 

@@ -78,10 +78,14 @@ impl Translator<'_, '_> {
         self.push_index(old, is_64);
     }
 
-    /// The bytes of a memory.
+    /// The bytes of a memory. Other threads may let a shared one grow: its length is loaded anew each time.
     fn memory_length(&mut self, memory: u32) -> Value {
         let place = self.env.memory(&mut self.b, memory);
         let flags = Region::Context.flags(self.b.func);
+        if self.env.info.memories[memory as usize].shared {
+            let address = self.b.ins().iadd_imm_s(place.address, (place.offset + VMMemory::LENGTH) as i64);
+            return self.b.ins().atomic_load(I64, flags, address);
+        }
         self.b.ins().load(I64, flags, place.address, place.offset + VMMemory::LENGTH)
     }
 

@@ -1,10 +1,11 @@
 //! WebAssembly in, machine code out.
 //!
 //! Each function body is validated and translated to CLIF in one pass (`translate`, with the instructions by family in
-//! `control`, `numeric`, `simd`, `memory`, `table`, `global`, `gc`, `casts`, `calls`, `exceptions`), then compiled by Cranelift;
+//! `control`, `numeric`, `simd`, `memory`, `atomics`, `table`, `global`, `gc`, `casts`, `calls`, `exceptions`), then compiled by Cranelift;
 //! functions are independent and run in parallel. What a collector emits goes through [`gc_api::Emitter`], which `env` backs.
 //! `trampoline` makes the code at the borders.
 
+mod atomics;
 mod calls;
 mod casts;
 mod control;

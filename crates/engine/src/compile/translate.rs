@@ -137,7 +137,8 @@ impl Translator<'_, '_> {
             || self.call_operator(op, &operands)
             || self.table_operator(op)
             || self.exception_operator(op)
-            || self.vector_operator(op);
+            || self.vector_operator(op)
+            || self.atomic_operator(op);
         if translated {
             return Ok(());
         }

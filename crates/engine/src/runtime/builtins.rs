@@ -8,7 +8,9 @@
 
 use super::arch;
 use super::instance::{self, Segment, range};
+use super::memory::Memory;
 use super::objects::{Novelty, span};
+use super::shared::{Expected, WaitResult};
 use super::store::{Pending, StoreOpaque};
 use super::unwind::{self, Target};
 use crate::api::{Error, Trap};
@@ -17,6 +19,7 @@ use crate::vm::{Builtin, VMContext, for_each_builtin};
 use gc_api::{BulkSource, BulkWrite, CellKind, GcKind, NewObject, RefRange, SlowOp, VMGcRef};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 /// Why a builtin did not return.
 enum Raised {
@@ -155,10 +158,7 @@ fn memory_copy(
     let (to_memory, from_memory) = (&store.memories[to_id], &store.memories[from_id]);
     let to = range(to, bytes, to_memory.len()).ok_or(Trap::MemoryOutOfBounds)?;
     let from = range(from, bytes, from_memory.len()).ok_or(Trap::MemoryOutOfBounds)?;
-    // SAFETY: both ranges are inside their memories, as just checked; they may overlap.
-    unsafe {
-        std::ptr::copy(from_memory.base().add(from.start), to_memory.base().add(to.start), from.len());
-    }
+    Memory::copy((to_memory, to.start), (from_memory, from.start), from.len());
     Ok(0)
 }
 
@@ -166,7 +166,7 @@ fn memory_fill(store: &mut StoreOpaque, instance: u32, memory: u64, to: u64, val
     let id = memory_id(store, instance, memory);
     let memory = &mut store.memories[id];
     let to = range(to, bytes, memory.len()).ok_or(Trap::MemoryOutOfBounds)?;
-    memory.bytes_mut()[to].fill(value as u8);
+    memory.fill(to, value as u8);
     Ok(0)
 }
 
@@ -186,6 +186,73 @@ fn memory_init(
 fn data_drop(store: &mut StoreOpaque, instance: u32, segment: u64) -> Outcome {
     store.instances[instance as usize].dropped_data[segment as usize] = true;
     Ok(0)
+}
+
+/// A memory, and the byte of it at `index + offset`.
+///
+/// # Errors
+/// The trap when the byte is no place for an atomic access of `bytes` bytes.
+fn atomic_place(
+    store: &StoreOpaque,
+    instance: u32,
+    memory: u64,
+    index: u64,
+    offset: u64,
+    bytes: usize,
+) -> Result<(&Memory, usize), Trap> {
+    let memory = &store.memories[memory_id(store, instance, memory)];
+    if !index.wrapping_add(offset).is_multiple_of(bytes as u64) {
+        return Err(Trap::UnalignedAtomic);
+    }
+    let at = index.checked_add(offset).and_then(|at| range(at, bytes as u64, memory.len()));
+    Ok((memory, at.ok_or(Trap::MemoryOutOfBounds)?.start))
+}
+
+fn atomic_wait(
+    store: &StoreOpaque,
+    instance: u32,
+    (memory, index, offset): (u64, u64, u64),
+    expected: Expected,
+    timeout: u64,
+) -> Outcome {
+    let (memory, at) = atomic_place(store, instance, memory, index, offset, expected.bytes())?;
+    let memory = memory.shared().ok_or(Trap::ExpectedSharedMemory)?;
+    let timeout = u64::try_from(timeout as i64).ok().map(Duration::from_nanos);
+    Ok(match memory.wait(at, expected, timeout) {
+        WaitResult::Woken => 0,
+        WaitResult::Mismatch => 1,
+        WaitResult::TimedOut => 2,
+    })
+}
+
+fn atomic_wait32(
+    store: &mut StoreOpaque,
+    instance: u32,
+    memory: u64,
+    index: u64,
+    offset: u64,
+    expected: u64,
+    timeout: u64,
+) -> Outcome {
+    atomic_wait(store, instance, (memory, index, offset), Expected::I32(expected as u32), timeout)
+}
+
+fn atomic_wait64(
+    store: &mut StoreOpaque,
+    instance: u32,
+    memory: u64,
+    index: u64,
+    offset: u64,
+    expected: u64,
+    timeout: u64,
+) -> Outcome {
+    atomic_wait(store, instance, (memory, index, offset), Expected::I64(expected), timeout)
+}
+
+fn atomic_notify(store: &mut StoreOpaque, instance: u32, memory: u64, index: u64, offset: u64, count: u64) -> Outcome {
+    let (memory, at) = atomic_place(store, instance, memory, index, offset, size_of::<u32>())?;
+    // Nobody can wait for another memory.
+    Ok(memory.shared().map_or(0, |memory| memory.notify(at, count as u32)) as u64)
 }
 
 // ---- Tables ----

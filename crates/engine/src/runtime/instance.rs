@@ -1,11 +1,13 @@
 //! Instances, and how they come to be.
 
 use super::const_expr::{evaluate, write_global};
-use super::memory::Memory;
+use super::memory::{LocalMemory, Memory, MemoryError};
+use super::shared::SharedMemory;
 use super::store::{Global, StoreOpaque, Tag};
 use super::table::{Elements, Table, refusal};
 use crate::api::{Error, ModuleInner, Result, Trap};
 use crate::info::{ElementItems, ElementSegment, SegmentMode};
+use crate::types::MemoryType;
 use crate::vm::{VMContext, VMFuncRef, VMFunctionImport, VMMemory, VMTable, ValRaw};
 use gc_api::{BulkSource, BulkWrite, CellKind, RefCell32, RefRange, VMGcRef};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -225,8 +227,7 @@ fn initialise(store: &mut StoreOpaque, index: u32, imports: &[ImportedItem]) -> 
     }
     for (i, ty) in info.memories[memories.len()..].iter().enumerate() {
         let vm = store.instances[index as usize].part::<VMMemory>(offsets.memories, i);
-        // SAFETY: as for tables.
-        let memory = unsafe { Memory::new(*ty, vm) }.map_err(|error| Error::system("making a linear memory", error))?;
+        let memory = define_memory(*ty, vm).map_err(|error| Error::system("making a linear memory", error))?;
         memories.push(store.memories.len() as u32);
         store.memories.push(memory);
     }
@@ -265,6 +266,19 @@ fn initialise(store: &mut StoreOpaque, index: u32, imports: &[ImportedItem]) -> 
         store.instances[index as usize].segments.push(segment);
     }
     Ok(())
+}
+
+/// Makes a memory, described by `vm`: a place in an instance's context that the store keeps for as long as the memory.
+fn define_memory(ty: MemoryType, vm: NonNull<VMMemory>) -> Result<Memory, MemoryError> {
+    if ty.shared {
+        let memory = Arc::new(SharedMemory::new(ty)?);
+        let record = VMMemory { base: memory.vm().as_ptr().cast(), ..VMMemory::empty() };
+        // SAFETY: a place in a new context, which nothing reads yet.
+        unsafe { vm.write(record) };
+        return Ok(Memory::Shared(memory));
+    }
+    // SAFETY: the context lives until the store is dropped, or this memory is in `roll_back`.
+    Ok(Memory::Local(unsafe { LocalMemory::new(ty, vm) }?))
 }
 
 /// Writes the references of the functions that can escape.
@@ -398,7 +412,7 @@ pub fn memory_init(
     let memory = &mut store.memories[id as usize];
     let to = range(to, bytes, memory.len()).ok_or(Trap::MemoryOutOfBounds)?;
     let from = range(from, bytes, data.len()).ok_or(Trap::MemoryOutOfBounds)?;
-    memory.bytes_mut()[to].copy_from_slice(&module.bytes[data][from]);
+    memory.write(to.start, &module.bytes[data][from]);
     Ok(())
 }
 

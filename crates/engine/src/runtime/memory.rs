@@ -10,11 +10,15 @@
 //!
 //! A memory cannot grow beyond its reservation, whatever its type says.
 
+use super::shared::{self, SharedMemory};
 use crate::types::MemoryType;
 use crate::vm::{BoundsCheck, MEMORY_GUARD, MEMORY_RESERVATION, VMMemory};
 use gc_api::sys::{Protection, Reservation, page_size};
 use std::io;
+use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use thiserror::Error;
 
 /// Bytes that a memory may have, whatever its type says: 1 TiB.
@@ -44,51 +48,136 @@ pub enum MemoryError {
     },
 }
 
-/// A linear memory: address space for all it can become, and the record by which compiled code finds it.
-pub struct Memory {
-    /// In its instance's context, or a box of its own.
-    vm: NonNull<VMMemory>,
-    ty: MemoryType,
-    reservation: Reservation,
-    /// Pages that it has room for.
-    max: u64,
-    pages: u64,
+/// A linear memory of a store's.
+pub enum Memory {
+    /// Its own.
+    Local(LocalMemory),
+    /// One that other stores may have, too.
+    Shared(Arc<SharedMemory>),
 }
 
 impl Memory {
-    /// A memory of zeroes, described by `vm` from now on.
-    ///
-    /// # Errors
-    /// When it would be too large, or the system has no room for it.
-    ///
-    /// # Safety
-    /// `vm` is valid for writes, and nothing but compiled code of the same store uses it, until the memory is dropped.
-    pub unsafe fn new(ty: MemoryType, vm: NonNull<VMMemory>) -> Result<Memory, MemoryError> {
-        let bytes = ty.bytes(ty.min);
-        if bytes > MAX_MEMORY_BYTES {
-            return Err(MemoryError::Limit { pages: ty.min, page: ty.bytes(1) });
-        }
-        let system = |cause| MemoryError::System { bytes, cause };
-        let (reservation, room) = reserve(&ty).map_err(system)?;
-        let max = (room >> ty.page_size_log2).min(ty.max.unwrap_or(u64::MAX)).min(max_pages(&ty));
-        let mut memory = Memory { vm, ty, reservation, max, pages: 0 };
-        memory.try_grow(ty.min).map_err(system)?;
-        Ok(memory)
-    }
-
     /// The type, with the current size as the minimum.
     pub fn ty(&self) -> MemoryType {
-        MemoryType { min: self.pages, ..self.ty }
+        match self {
+            Memory::Local(memory) => memory.ty(),
+            Memory::Shared(memory) => memory.ty(),
+        }
     }
 
     /// The record for compiled code.
     pub fn vm(&self) -> NonNull<VMMemory> {
-        self.vm
+        match self {
+            Memory::Local(memory) => memory.vm,
+            Memory::Shared(memory) => memory.vm(),
+        }
     }
 
-    /// Pages.
-    pub fn pages(&self) -> u64 {
-        self.pages
+    /// Byte 0.
+    pub fn base(&self) -> *mut u8 {
+        match self {
+            Memory::Local(memory) => memory.space.base(),
+            Memory::Shared(memory) => memory.base(),
+        }
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Memory::Local(memory) => memory.len(),
+            Memory::Shared(memory) => memory.len(),
+        }
+    }
+
+    /// Adds `delta` pages of zeroes; the old number, or `None` when the maximum, the reservation or the system does not let it.
+    pub fn grow(&mut self, delta: u64) -> Option<u64> {
+        match self {
+            Memory::Local(memory) => memory.grow(delta),
+            Memory::Shared(memory) => memory.grow(delta),
+        }
+    }
+
+    /// The memory, if it is the store's own.
+    pub fn local(&self) -> Option<&LocalMemory> {
+        if let Memory::Local(memory) = self { Some(memory) } else { None }
+    }
+
+    /// The memory, if it is the store's own.
+    pub fn local_mut(&mut self) -> Option<&mut LocalMemory> {
+        if let Memory::Local(memory) = self { Some(memory) } else { None }
+    }
+
+    /// The memory, if it is shared.
+    pub fn shared(&self) -> Option<&Arc<SharedMemory>> {
+        if let Memory::Shared(memory) = self { Some(memory) } else { None }
+    }
+
+    /// Copies `bytes` to `to` on.
+    ///
+    /// # Panics
+    /// When the memory ends before.
+    pub fn write(&mut self, to: usize, bytes: &[u8]) {
+        match self {
+            Memory::Local(memory) => memory.bytes_mut()[to..][..bytes.len()].copy_from_slice(bytes),
+            Memory::Shared(memory) => memory.write(to, bytes),
+        }
+    }
+
+    /// Sets all bytes in `range` to `value`.
+    ///
+    /// # Panics
+    /// When the memory ends before.
+    pub fn fill(&mut self, range: Range<usize>, value: u8) {
+        match self {
+            Memory::Local(memory) => memory.bytes_mut()[range].fill(value),
+            Memory::Shared(memory) => memory.fill(range, value),
+        }
+    }
+
+    /// Copies `bytes` bytes from one memory to another or the same, as if all were read first.
+    ///
+    /// # Panics
+    /// When one of the memories ends before.
+    pub fn copy((to, to_start): (&Memory, usize), (from, from_start): (&Memory, usize), bytes: usize) {
+        let inside = |memory: &Memory, start: usize| start.checked_add(bytes).is_some_and(|end| end <= memory.len());
+        assert!(inside(to, to_start) && inside(from, from_start), "a copy is inside its memories");
+        let (target, source) = (to.base().wrapping_add(to_start), from.base().wrapping_add(from_start));
+        // SAFETY: both ranges are inside their memories, as just checked. A memory of the store's own is used by nobody else now.
+        unsafe {
+            match (to, from) {
+                (Memory::Local(_), Memory::Local(_)) => std::ptr::copy(source, target, bytes),
+                _ => shared::copy(target, source, bytes),
+            }
+        }
+    }
+}
+
+/// Address space for all that a memory can become. All of it that is accessible was zero when it became so.
+pub struct Space {
+    ty: MemoryType,
+    reservation: Reservation,
+    /// Pages that there is room for.
+    max: u64,
+}
+
+impl Space {
+    /// Reserves the space; nothing of it is accessible.
+    ///
+    /// # Errors
+    /// When the memory would be too large at the start, or the system has no room for it.
+    pub fn new(ty: MemoryType) -> Result<Space, MemoryError> {
+        let bytes = ty.bytes(ty.min);
+        if bytes > MAX_MEMORY_BYTES {
+            return Err(MemoryError::Limit { pages: ty.min, page: ty.bytes(1) });
+        }
+        let (reservation, room) = reserve(&ty).map_err(|cause| MemoryError::System { bytes, cause })?;
+        let max = (room >> ty.page_size_log2).min(ty.max.unwrap_or(u64::MAX)).min(max_pages(&ty));
+        Ok(Space { ty, reservation, max })
+    }
+
+    /// The memory's type, as it was declared.
+    pub fn ty(&self) -> MemoryType {
+        self.ty
     }
 
     /// Byte 0.
@@ -96,40 +185,93 @@ impl Memory {
         self.reservation.base()
     }
 
-    /// Bytes.
-    pub fn len(&self) -> usize {
-        self.ty.bytes(self.pages) as usize
-    }
-
-    /// Adds `delta` pages of zeroes; the old number, or `None` when the maximum, the reservation or the system does not let it.
-    pub fn grow(&mut self, delta: u64) -> Option<u64> {
-        self.try_grow(delta).ok()
-    }
-
-    fn try_grow(&mut self, delta: u64) -> io::Result<u64> {
-        let old = self.pages;
+    /// Makes `delta` pages behind the `old` ones accessible; all pages.
+    ///
+    /// # Errors
+    /// When they would be more than the maximum, or there is no room for; or the system's.
+    pub fn grow(&self, old: u64, delta: u64) -> io::Result<u64> {
         let new = old.checked_add(delta).filter(|new| *new <= self.max).ok_or(io::ErrorKind::OutOfMemory)?;
         // The system's pages may be larger than the memory's, so that the first of them is accessible already.
         let system_pages = |pages| (self.ty.bytes(pages) as usize).next_multiple_of(page_size());
         let (from, to) = (system_pages(old), system_pages(new));
         self.reservation.protect(from, to - from, Protection::ReadWrite)?;
-        self.pages = new;
+        Ok(new)
+    }
+
+    /// Makes the pages accessible that the memory has at the start.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start(&self) -> Result<(), MemoryError> {
+        let started = self.grow(0, self.ty.min);
+        started.map(|_| ()).map_err(|cause| MemoryError::System { bytes: self.ty.bytes(self.ty.min), cause })
+    }
+}
+
+/// A linear memory that only one store uses, and the record by which compiled code finds it.
+pub struct LocalMemory {
+    /// In its instance's context, or a box of its own.
+    vm: NonNull<VMMemory>,
+    space: Space,
+    pages: u64,
+}
+
+impl LocalMemory {
+    /// A memory of zeroes, described by `vm` from now on.
+    ///
+    /// # Errors
+    /// When it would be too large, or the system has no room for it.
+    ///
+    /// # Safety
+    /// `vm` is valid for writes, and nothing but compiled code of the same store uses it, until the memory is dropped.
+    pub unsafe fn new(ty: MemoryType, vm: NonNull<VMMemory>) -> Result<LocalMemory, MemoryError> {
+        let space = Space::new(ty)?;
+        space.start()?;
+        let memory = LocalMemory { vm, space, pages: ty.min };
+        memory.publish();
+        Ok(memory)
+    }
+
+    /// The type, with the current size as the minimum.
+    pub fn ty(&self) -> MemoryType {
+        MemoryType { min: self.pages, ..self.space.ty }
+    }
+
+    /// Pages.
+    pub fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        self.space.ty.bytes(self.pages) as usize
+    }
+
+    /// As [`Memory::grow`].
+    pub fn grow(&mut self, delta: u64) -> Option<u64> {
+        let old = self.pages;
+        self.pages = self.space.grow(old, delta).ok()?;
+        self.publish();
+        Some(old)
+    }
+
+    fn publish(&self) {
+        let length = AtomicU64::new(self.len() as u64);
         // SAFETY: `new`'s caller vouched for `vm`.
-        unsafe { self.vm.write(VMMemory { base: self.base(), length: self.ty.bytes(new) }) };
-        Ok(old)
+        unsafe { self.vm.write(VMMemory { base: self.space.base(), length }) };
     }
 
     /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the first `len` bytes are readable; compiled code, which could write them, runs only while the store is borrowed
         // mutably, and the lifetime of the slice borrows it.
-        unsafe { std::slice::from_raw_parts(self.base(), self.len()) }
+        unsafe { std::slice::from_raw_parts(self.space.base(), self.len()) }
     }
 
     /// Its bytes, to be changed.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as for `bytes`, and the bytes are writable.
-        unsafe { std::slice::from_raw_parts_mut(self.base(), self.len()) }
+        unsafe { std::slice::from_raw_parts_mut(self.space.base(), self.len()) }
     }
 }
 
@@ -164,15 +306,10 @@ fn max_pages(ty: &MemoryType) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ptr;
 
-    fn record() -> VMMemory {
-        VMMemory { base: ptr::null_mut(), length: 0 }
-    }
-
-    fn memory(ty: MemoryType, vm: &mut VMMemory) -> Result<Memory, MemoryError> {
+    fn memory(ty: MemoryType, vm: &mut VMMemory) -> Result<LocalMemory, MemoryError> {
         // SAFETY: callers let the record live longer than the memory.
-        unsafe { Memory::new(ty, NonNull::from(vm)) }
+        unsafe { LocalMemory::new(ty, NonNull::from(vm)) }
     }
 
     #[test]
@@ -186,25 +323,25 @@ mod tests {
             (MemoryType::new(1, None).with_byte_pages(), u32::MAX as u64),
             (MemoryType::new_64(1, Some(5_000)).with_byte_pages(), 5_000),
         ] {
-            let mut vm = record();
+            let mut vm = VMMemory::empty();
             let mut memory = memory(ty, &mut vm).unwrap();
-            let base = memory.base();
+            let base = memory.bytes().as_ptr();
             assert_eq!(memory.grow(max), None, "{ty}");
             assert_eq!(memory.grow(u64::MAX), None, "{ty}");
             assert_eq!(memory.grow(max - 2), Some(1), "{ty}");
             assert_eq!(memory.grow(2), None, "{ty}");
             assert_eq!(memory.grow(1), Some(max - 1), "{ty}");
             assert_eq!(memory.grow(0), Some(max), "{ty}");
-            assert_eq!((memory.base(), memory.pages(), memory.len() as u64), (base, max, ty.bytes(max)), "{ty}");
+            assert_eq!((memory.pages(), memory.len() as u64), (max, ty.bytes(max)), "{ty}");
             let last = memory.bytes_mut().last_mut().unwrap();
             assert_eq!(std::mem::replace(last, 1), 0, "{ty}");
-            assert_eq!((vm.base, vm.length), (base, ty.bytes(max)), "{ty}");
+            assert_eq!((vm.base.cast_const(), vm.length.into_inner()), (base, ty.bytes(max)), "{ty}");
         }
     }
 
     #[test]
     fn what_is_beyond_the_limit_is_refused_with_a_number() {
-        let mut vm = record();
+        let mut vm = VMMemory::empty();
         for ty in [
             MemoryType::new_64((MAX_MEMORY_BYTES >> 16) + 1, None),
             MemoryType::new_64(1 << 48, None),

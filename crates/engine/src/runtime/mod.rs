@@ -13,6 +13,7 @@ pub mod memory;
 pub mod objects;
 pub mod perfmap;
 pub mod roots;
+pub mod shared;
 pub mod signals;
 pub mod store;
 pub mod table;

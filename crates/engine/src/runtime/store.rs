@@ -11,6 +11,7 @@ use super::hosts::{HostValue, HostValues};
 use super::instance::Instance;
 use super::memory::Memory;
 use super::roots::StoreRoots;
+use super::shared::SharedMemory;
 use super::signals::{self, Activation, TrapInfo};
 use super::table::Table;
 use super::unwind::{Backtrace, Bounds};
@@ -367,6 +368,18 @@ impl StoreOpaque {
         let record = NonNull::from(Box::leak(Box::new(record)));
         self.owned.push(record.as_ptr());
         record
+    }
+
+    // ---- Memories ----
+
+    /// The id of a shared memory, which becomes one of this store's unless it is already.
+    pub fn adopt(&mut self, memory: &Arc<SharedMemory>) -> u32 {
+        let known = |own: &Memory| own.shared().is_some_and(|own| Arc::ptr_eq(own, memory));
+        let id = self.memories.iter().position(known).unwrap_or_else(|| {
+            self.memories.push(Memory::Shared(memory.clone()));
+            self.memories.len() - 1
+        });
+        id as u32
     }
 
     // ---- References ----

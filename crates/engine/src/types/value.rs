@@ -379,6 +379,11 @@ impl MemoryType {
         MemoryType { is_64: true, ..MemoryType::new(min, max) }
     }
 
+    /// The same for memories that several stores on several threads can share. Their types have a maximum.
+    pub const fn shared(self) -> MemoryType {
+        MemoryType { shared: true, ..self }
+    }
+
     /// The same with pages of one byte.
     pub const fn with_byte_pages(self) -> MemoryType {
         MemoryType { page_size_log2: 0, ..self }
