@@ -438,6 +438,8 @@ mod tests {
             // SAFETY: all fields may be zero.
             let mut store = Box::new(Store { record: unsafe { std::mem::zeroed() }, code, object });
             store.record.store = (&raw mut *store).cast();
+            // There is no heap: nothing lies in its span.
+            store.record.heap_base = ptr::without_provenance_mut(1 << 63);
             store
         }
 
