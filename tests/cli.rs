@@ -164,6 +164,7 @@ fn results_are_printed_one_a_line_and_nothing_else() {
             (func (export "refs") (result anyref anyref (ref i31) funcref externref exnref)
               (struct.new $s) (array.new_fixed $a 0) (ref.i31 (i32.const -7)) (ref.func 0) (ref.null extern) (ref.null exn))
             (func (export "echo") (param anyref externref) (result anyref externref) (local.get 0) (local.get 1))
+            (func (export "add") (param v128 v128) (result v128) (i16x8.add (local.get 0) (local.get 1)))
             (func (export "nothing")))"#,
     );
     for gc in collectors() {
@@ -179,8 +180,10 @@ fn results_are_printed_one_a_line_and_nothing_else() {
         let refs = "(ref.struct)\n(ref.array)\n(ref.i31 -7)\n(ref.func)\n(ref.null extern)\n(ref.null exn)\n";
         assert_eq!(run(&["refs"]), refs);
         assert_eq!(run(&["echo", "-3", "null"]), "(ref.i31 -3)\n(ref.null extern)\n");
+        assert_eq!(run(&["add", "i16x8:1,2,3,4,5,6,7,-8", "0x1"]), "0xfff80007000600050004000300020002\n");
         assert_eq!(run(&["nothing"]), "");
     }
+    gleaner(&["run", "--invoke", "add", &file, "i16x8:1", "0"]).fails(2, &["i16x8 has 8 lanes, not 1"]);
 }
 
 #[test]
@@ -515,11 +518,25 @@ fn scripts_are_counted_under_every_collector() {
     assert!(text.contains("stack switching: 2"), "{text}");
     files.add(
         "wrong.wast",
-        "(module (func (export \"f\") (result i32) i32.const 1))\n(assert_return (invoke \"f\") (i32.const 2))",
+        r#"(module (func (export "f") (result i32) i32.const 1)
+             (func (export "v") (param v128) (result v128) (local.get 0)))
+           (assert_return (invoke "f") (i32.const 2))
+           (assert_return (invoke "v" (v128.const i16x8 0 1 2 3 4 5 6 -7)) (v128.const i16x8 0 1 2 3 4 5 6 -8))
+           (assert_return (invoke "v" (v128.const f32x4 nan 1 nan:0x600000 -0))
+             (v128.const f32x4 nan:canonical 1 nan:arithmetic -0))
+           (assert_return (invoke "v" (v128.const f32x4 nan 1 nan:0x600000 0))
+             (v128.const f32x4 nan:canonical 1 nan:canonical 0))
+           (assert_return (invoke "v" (v128.const f64x2 0 0)) (v128.const f64x2 0 -0))
+           (assert_return (invoke "v" (v128.const i64x2 1 2))
+             (either (v128.const i64x2 1 3) (v128.const i8x16 1 0 0 0 0 0 0 0 2 0 0 0 0 0 0 0)))
+           (assert_return (invoke "v" (v128.const i64x2 1 2)) (i64.const 1))"#,
     );
     let ended = gleaner(&["wast", "--gc", "null", folder]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stdout.contains("wrong.wast:2: expected"), "{ended:?}");
+    for line in 1..=14 {
+        let failed = ended.stdout.contains(&format!("wrong.wast:{line}: expected"));
+        assert_eq!(failed, [3, 4, 7, 9, 12].contains(&line), "line {line}: {ended:?}");
+    }
     gleaner(&["wast", "no/such.wast"]).fails(1, &["no/such.wast"]);
     gleaner(&["wast"]).fails(2, &["--suite"]);
 }

@@ -18,8 +18,8 @@ use std::process::ExitCode;
 #[command(after_help = "\
 Programs may import WASI preview 1 and `spectest`, the module of the official test suite. Of files they see what is
 below the directories given by `--dir`, and nothing outside; the code that they exit with is the process's.
-A function's arguments are numbers (decimal or 0x…, nan, inf), `null`, or a number for an i31. Its results are
-printed one a line, and nothing else is printed on standard output.")]
+A function's arguments are numbers (decimal or 0x…, nan, inf), vectors (i32x4:1,2,3,4 or 32 hexadecimal digits), `null`,
+or a number for an i31. Its results are printed one a line, and nothing else is printed on standard output.")]
 pub struct Run {
     /// The collector, with its options; `gleaner collectors` lists them, and says which is the default
     #[arg(long, value_name = "NAME[:KEY=VALUE]…", value_parser = Gc::parse)]

@@ -453,6 +453,188 @@ fn vectors_on_the_stack_survive_collections() {
     });
 }
 
+#[test]
+fn accesses_to_memory_end_with_it() {
+    each::<()>(|store, linker| {
+        // With guard pages, 64-bit addresses, and an end in the middle of a page.
+        for (memory, index) in
+            [("1", "i32"), ("i64 1", "i64"), ("65536 (pagesize 1)", "i32"), ("65533 (pagesize 1)", "i32")]
+        {
+            let size = if memory.starts_with("65533") { 65533 } else { 65536 };
+            let loads = [
+                ("v128.load", "", 16),
+                ("v128.load8x8_s", "", 8),
+                ("v128.load16x4_u", "", 8),
+                ("v128.load32x2_s", "", 8),
+                ("v128.load8_splat", "", 1),
+                ("v128.load16_splat", "", 2),
+                ("v128.load32_splat", "", 4),
+                ("v128.load64_splat", "", 8),
+                ("v128.load32_zero", "", 4),
+                ("v128.load64_zero", "", 8),
+                ("v128.load8_lane", "15", 1),
+                ("v128.load16_lane", "7", 2),
+                ("v128.load32_lane", "3", 4),
+                ("v128.load64_lane", "1", 8),
+            ];
+            let stores = [
+                ("v128.store", "", 16),
+                ("v128.store8_lane", "15", 1),
+                ("v128.store16_lane", "7", 2),
+                ("v128.store32_lane", "3", 4),
+                ("v128.store64_lane", "1", 8),
+            ];
+            let mut text = format!("(module (memory (export \"m\") {memory})");
+            for (name, lane, _) in loads {
+                let operand = if lane.is_empty() { "" } else { "(v128.const i64x2 0 0)" };
+                text += &format!(
+                    "(func (export \"{name}\") (param {index}) (result v128) ({name} offset=3 {lane} (local.get 0) {operand}))"
+                );
+            }
+            for (name, lane, _) in stores {
+                text += &format!(
+                    "(func (export \"{name}\") (param {index})
+                       ({name} offset=3 {lane} (local.get 0) (v128.const i8x16 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)))"
+                );
+            }
+            let instance = instance(store, linker, &(text + ")"));
+            let at = |address: i32| if index == "i32" { Val::I32(address) } else { Val::I64(address.into()) };
+            let memory = instance.get_memory(&mut *store, "m").unwrap();
+            for (name, lane, bytes) in stores {
+                let last = size - bytes - 3;
+                assert_eq!(trap(store, instance, name, &[at(last + 1)]), Trap::MemoryOutOfBounds, "{name}");
+                let mut end = vec![0; bytes as usize];
+                memory.read(&*store, (size - bytes) as usize, &mut end).unwrap();
+                assert!(end.iter().all(|byte| *byte == 0), "{name} wrote before it trapped");
+                call(store, instance, name, &[at(last)]).unwrap();
+                memory.read(&*store, (size - bytes) as usize, &mut end).unwrap();
+                let first = lane.parse::<u8>().map_or(1, |lane| lane * bytes as u8 + 1);
+                assert!(end.iter().copied().eq(first..first + bytes as u8), "{name}: {end:?}");
+                memory.write(&mut *store, (size - bytes) as usize, &vec![0; bytes as usize]).unwrap();
+            }
+            for (name, _, bytes) in loads {
+                let last = size - bytes - 3;
+                memory.write(&mut *store, size as usize - 1, &[0x80]).unwrap();
+                assert_eq!(trap(store, instance, name, &[at(last + 1)]), Trap::MemoryOutOfBounds, "{name}");
+                let loaded = vectors(call(store, instance, name, &[at(last)]).unwrap())[0];
+                assert_ne!(loaded.to_bits(), 0, "{name} reads the last byte");
+                assert_eq!(
+                    vectors(call(store, instance, name, &[at(last - bytes)]).unwrap())[0].to_bits(),
+                    0,
+                    "{name}"
+                );
+            }
+        }
+    });
+}
+
+/// What the suite leaves open: see `compile/simd/relaxed.rs`.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn relaxed_instructions_choose_what_the_machine_does() {
+    if !std::is_x86_feature_detected!("fma") || !std::is_x86_feature_detected!("sse4.1") {
+        return;
+    }
+    each::<()>(|store, linker| {
+        let mut text = String::from("(module");
+        for name in [
+            "i8x16.relaxed_swizzle",
+            "f32x4.relaxed_min",
+            "f32x4.relaxed_max",
+            "f64x2.relaxed_min",
+            "f64x2.relaxed_max",
+            "i16x8.relaxed_q15mulr_s",
+            "i16x8.relaxed_dot_i8x16_i7x16_s",
+        ] {
+            text += &format!(
+                "(func (export \"{name}\") (param v128 v128) (result v128) ({name} (local.get 0) (local.get 1)))"
+            );
+        }
+        for name in [
+            "f32x4.relaxed_madd",
+            "f64x2.relaxed_nmadd",
+            "i8x16.relaxed_laneselect",
+            "i16x8.relaxed_laneselect",
+            "i32x4.relaxed_laneselect",
+            "i64x2.relaxed_laneselect",
+            "i32x4.relaxed_dot_i8x16_i7x16_add_s",
+        ] {
+            text += &format!(
+                "(func (export \"{name}\") (param v128 v128 v128) (result v128)
+                   ({name} (local.get 0) (local.get 1) (local.get 2)))"
+            );
+        }
+        for name in [
+            "i32x4.relaxed_trunc_f32x4_s",
+            "i32x4.relaxed_trunc_f32x4_u",
+            "i32x4.relaxed_trunc_f64x2_s_zero",
+            "i32x4.relaxed_trunc_f64x2_u_zero",
+        ] {
+            text += &format!("(func (export \"{name}\") (param v128) (result v128) ({name} (local.get 0)))");
+        }
+        let instance = instance(store, linker, &(text + ")"));
+        let mut run = |name: &str, args: &[V128]| {
+            let args: Vec<Val> = args.iter().map(|arg| (*arg).into()).collect();
+            vectors(call(store, instance, name, &args).unwrap())[0]
+        };
+        let indices = V128::from([0u8, 15, 16, 31, 127, 128, 255, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        let swizzled: [u8; 16] = run("i8x16.relaxed_swizzle", &[V128::from([7u8; 16]), indices]).into();
+        assert_eq!(swizzled, [7, 7, 7, 7, 7, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7, 7]);
+
+        let odd = V128::from([f32::NAN, 3e9, -3e9, 1.5]);
+        let truncated: [i32; 4] = run("i32x4.relaxed_trunc_f32x4_s", &[odd]).into();
+        assert_eq!(truncated, [i32::MIN, i32::MIN, i32::MIN, 1]);
+        let truncated: [u32; 4] = run("i32x4.relaxed_trunc_f32x4_u", &[odd]).into();
+        assert_eq!(truncated, [0, 3_000_000_000, 0, 1]);
+        let truncated: [i32; 4] = run("i32x4.relaxed_trunc_f64x2_s_zero", &[V128::from([f64::NAN, -7.9])]).into();
+        assert_eq!(truncated, [i32::MIN, -7, 0, 0]);
+        let truncated: [u32; 4] = run("i32x4.relaxed_trunc_f64x2_u_zero", &[V128::from([1e10, -7.9])]).into();
+        assert_eq!(truncated, [u32::MAX, 0, 0, 0]);
+
+        // (1 + ε)² is 1 + 2ε when it is rounded.
+        let (x, z) = (1.0 + f32::EPSILON, -1.0 - 2.0 * f32::EPSILON);
+        let fused: [f32; 4] = run("f32x4.relaxed_madd", &[[x; 4], [x; 4], [z; 4]].map(V128::from)).into();
+        assert_eq!(fused, [f32::EPSILON * f32::EPSILON; 4]);
+        let (x, z) = (1.0 + f64::EPSILON, 1.0 + 2.0 * f64::EPSILON);
+        let fused: [f64; 2] = run("f64x2.relaxed_nmadd", &[[x; 2], [x; 2], [z; 2]].map(V128::from)).into();
+        assert_eq!(fused, [-f64::EPSILON * f64::EPSILON; 2]);
+
+        let (ones, zero) = (V128::from_bits(u128::MAX), V128::default());
+        for (shape, bytes) in [("i8x16", 1), ("i16x8", 2), ("i32x4", 4), ("i64x2", 8)] {
+            // Only the highest bit of the first lane; all others of the second.
+            let high = 1u128 << (bytes * 8 - 1);
+            let mask = V128::from_bits(high | (high - 1) << (bytes * 8));
+            let lane = u128::MAX >> (128 - bytes * 8);
+            let selected = run(&format!("{shape}.relaxed_laneselect"), &[ones, zero, mask]);
+            assert_eq!(selected.to_bits(), lane, "{shape}");
+        }
+        for (name, least) in [("f32x4.relaxed_min", true), ("f32x4.relaxed_max", false)] {
+            let x = V128::from([f32::NAN, 1.0, 0.0, 2.0]);
+            let y = V128::from([5.0, f32::NAN, -0.0, 3.0]);
+            let result: [u32; 4] = run(name, &[x, y]).into();
+            let last = if least { 2.0f32 } else { 3.0 };
+            assert_eq!(result, [5.0, f32::NAN, -0.0, last].map(f32::to_bits), "{name}");
+        }
+        let doubles = |name: &str| format!("f64x2.relaxed_{name}");
+        let (x, y) = (V128::from([f64::NAN, -0.0]), V128::from([5.0, 0.0]));
+        for name in ["min", "max"] {
+            assert_eq!(run(&doubles(name), &[x, y]), y, "{name}");
+            assert_eq!(run(&doubles(name), &[y, x]), x, "{name}");
+        }
+        let product: [i16; 8] = run("i16x8.relaxed_q15mulr_s", &[V128::from([i16::MIN; 8]); 2]).into();
+        assert_eq!(product, [i16::MIN; 8]);
+
+        let (x, y) = (V128::from([100i8; 16]), V128::from([-1i8; 16]));
+        let sums: [i16; 8] = run("i16x8.relaxed_dot_i8x16_i7x16_s", &[x, y]).into();
+        assert_eq!(sums, [i16::MAX; 8], "255 × 100 × 2 does not fit");
+        let sums: [i16; 8] = run("i16x8.relaxed_dot_i8x16_i7x16_s", &[y, x]).into();
+        assert_eq!(sums, [-200; 8]);
+        let sums: [i32; 4] =
+            run("i32x4.relaxed_dot_i8x16_i7x16_add_s", &[y, x, V128::from([1, 2, 3, i32::MIN])]).into();
+        assert_eq!(sums, [-399, -398, -397, i32::MIN.wrapping_sub(400)]);
+    });
+}
+
 /// Objects are aligned to 8 bytes: an access that claimed the 16 of a vector would become an instruction that faults, on
 /// machines without AVX.
 #[test]
