@@ -235,29 +235,23 @@ fn unsupported(what: String) -> io::Error {
 fn libcall_address(call: LibCall) -> io::Result<usize> {
     type Unary<T> = extern "C" fn(T) -> T;
     type Ternary<T> = extern "C" fn(T, T, T) -> T;
-    extern "C" fn ceil_f32(x: f32) -> f32 {
-        x.ceil()
+    // WebAssembly's results are never signalling NaNs, which Rust's functions hand back as they are.
+    macro_rules! rounding {
+        ($($name:ident $ty:ty, $method:ident, $quiet:expr;)*) => {$(
+            extern "C" fn $name(x: $ty) -> $ty {
+                if x.is_nan() { <$ty>::from_bits(x.to_bits() | $quiet) } else { x.$method() }
+            }
+        )*};
     }
-    extern "C" fn ceil_f64(x: f64) -> f64 {
-        x.ceil()
-    }
-    extern "C" fn floor_f32(x: f32) -> f32 {
-        x.floor()
-    }
-    extern "C" fn floor_f64(x: f64) -> f64 {
-        x.floor()
-    }
-    extern "C" fn trunc_f32(x: f32) -> f32 {
-        x.trunc()
-    }
-    extern "C" fn trunc_f64(x: f64) -> f64 {
-        x.trunc()
-    }
-    extern "C" fn nearest_f32(x: f32) -> f32 {
-        x.round_ties_even()
-    }
-    extern "C" fn nearest_f64(x: f64) -> f64 {
-        x.round_ties_even()
+    rounding! {
+        ceil_f32 f32, ceil, 1 << 22;
+        ceil_f64 f64, ceil, 1 << 51;
+        floor_f32 f32, floor, 1 << 22;
+        floor_f64 f64, floor, 1 << 51;
+        trunc_f32 f32, trunc, 1 << 22;
+        trunc_f64 f64, trunc, 1 << 51;
+        nearest_f32 f32, round_ties_even, 1 << 22;
+        nearest_f64 f64, round_ties_even, 1 << 51;
     }
     extern "C" fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
@@ -493,6 +487,8 @@ mod tests {
         // SAFETY: a function of this signature and convention.
         let f: extern "C" fn(f64) -> f64 = unsafe { std::mem::transmute(object.address(0)) };
         assert_eq!([0.5, 1.5, 2.5, -3.7f64].map(|x| f(x)), [0.0, 2.0, 2.0, -4.0]);
+        // A signalling NaN becomes quiet and stays what it is else.
+        assert_eq!(f(f64::from_bits(0xfff4_0000_0000_0001)).to_bits(), 0xfffc_0000_0000_0001);
     }
 
     #[test]
