@@ -4,6 +4,7 @@
 use engine::types::{MemoryType, RefType, TableType};
 use engine::{Config, Engine, Error, ErrorKind, Instance, Memory, Module, Result, Store, Table, Trap, Val};
 use gleaner::collectors::COLLECTORS;
+use std::process::Command;
 
 const GIB: u64 = 1 << 30;
 /// Bytes of a page.
@@ -98,7 +99,7 @@ fn accesses_trap_exactly_when_they_end_outside() {
             values.dedup();
             values
         };
-        let (offsets, indices) = (near(&BORDERS, 7), near(&[&BORDERS[..], &[length]].concat(), 8));
+        let (offsets, indices) = (near(&BORDERS, 7), near(&[&BORDERS[..], &[length]].concat(), 16));
         let mut text = format!("(module {}", ty);
         for offset in &offsets {
             for (bytes, load, store) in
@@ -110,11 +111,16 @@ fn accesses_trap_exactly_when_they_end_outside() {
                        (i64.{store} offset={offset} (local.get 0) (i64.const 0)))"
                 );
             }
+            text += &format!(
+                "(func (export \"load 16 {offset}\") (param {word}) (drop (v128.load offset={offset} (local.get 0))))
+                 (func (export \"store 16 {offset}\") (param {word})
+                   (v128.store offset={offset} (local.get 0) (v128.const i64x2 0 0)))"
+            );
         }
         text += ")";
         each(|store| {
             let instance = instance(store, &text);
-            for (offset, bytes) in offsets.iter().flat_map(|offset| [1, 2, 4, 8].map(|bytes| (offset, bytes))) {
+            for (offset, bytes) in offsets.iter().flat_map(|offset| [1, 2, 4, 8, 16].map(|bytes| (offset, bytes))) {
                 for at in &indices {
                     let inside = *at as u128 + *offset as u128 + bytes as u128 <= length as u128;
                     for access in ["load", "store"] {
@@ -241,6 +247,36 @@ fn growth_stops_where_the_type_or_the_reservation_ends() {
             }
         });
     }
+}
+
+/// Says to the process that [`less_is_reserved_where_address_space_is_short`] starts that its address space is limited.
+const SHORT: &str = "GLEANER_TEST_SHORT_OF_ADDRESS_SPACE";
+
+#[test]
+fn less_is_reserved_where_address_space_is_short() {
+    const TEST: &str = "less_is_reserved_where_address_space_is_short";
+    if std::env::var_os(SHORT).is_none() {
+        // 48 GiB are enough for a store and not for the 64 GiB that such a memory would have.
+        let status = Command::new("sh")
+            .args(["-c", "ulimit -v 50331648 && exec \"$0\" --exact \"$1\""])
+            .args([std::env::current_exe().unwrap().into_os_string(), TEST.into()])
+            .env(SHORT, "")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    each(|store| {
+        let text = r#"(module (memory i64 1)
+            (func (export "grow") (param i64) (result i64) (memory.grow (local.get 0))))"#;
+        let instance = instance(store, text);
+        let mut grow = |pages: u64| int(call(store, instance, "grow", &[Val::I64(pages as i64)]));
+        assert_eq!(grow(64 * GIB / PAGE - 1), u64::MAX);
+        assert_eq!((grow(GIB / PAGE), grow(0)), (1, GIB / PAGE + 1));
+        // What it must have at the start is not to be had.
+        let error = try_instance(store, "(module (memory i64 0xC_0000))").unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::System(_)), "{error}");
+        says(&error, &["making a linear memory: 51539607552 bytes cannot be had"]);
+    });
 }
 
 #[test]
