@@ -1,4 +1,4 @@
-//! Programs that C's compiler made for WASI (`benches/wasi`), run by the command line under every collector; and what the
+//! Programs that compilers of C and OCaml made for WASI (`benches/wasi`, `benches/ocaml`), run by the command line under every collector; and what the
 //! options for their surroundings answer to mistakes.
 
 use std::fs;
@@ -206,6 +206,21 @@ d2ba547e48ccd747c37fe2d630deedbfbc54f492f01ba2d4d9713ddd74fe4b8c  link
         let ended = run(&gc, &[], "lisp", &[], closures);
         let expected = (Some(1), "42\n", "lisp: not a pair\n");
         assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), expected, "{gc}");
+    }
+}
+
+#[test]
+fn ocaml_programs_print_what_ocaml_prints() {
+    let run = |gc: &str, name: &str, args: &[&str]| {
+        let file = format!("benches/ocaml/wasm/{name}.wasm");
+        gleaner(&[&["run", "--gc", gc, &file], args].concat(), b"").ok()
+    };
+    for gc in collectors() {
+        for name in ["queens", "symbolic"] {
+            let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("benches/ocaml/wasm/{name}.expected"));
+            assert_eq!(run(&gc, name, &[]), fs::read_to_string(expected).unwrap(), "{name} under {gc}");
+        }
+        assert_eq!(run(&gc, "queens", &["6"]), "6 queens: 4 solutions\n1: 1\n2: 1\n3: 1\n4: 1\n", "{gc}");
     }
 }
 

@@ -360,6 +360,19 @@ impl Display for LinkError {
 impl StdError for LinkError {}
 
 /// The functions of WebAssembly that were active, innermost first.
+///
+/// All of them, in all modules: nothing is inlined. Functions of the host's are left out, and so is who called in tail
+/// position: its frame was gone. It prints a line for each frame, of a deep recursion for those at either end:
+///
+/// ```text
+/// wasm backtrace:
+///     0:    0x32 - module!$innermost
+///     1:    0x3e - module!function 2
+/// ```
+///
+/// A line has the frame's number, the offset of its instruction in the binary (as `wasm-objdump -d` and `wasm-tools objdump`
+/// print them; of a module that was given as text, in the binary that the text stands for), and the function: after the
+/// module's name if it has one, by its own name or, if it has none, by its index.
 #[derive(Clone, Debug, Default)]
 pub struct WasmBacktrace {
     pub(crate) frames: Vec<WasmFrame>,
