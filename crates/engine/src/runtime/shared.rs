@@ -148,7 +148,18 @@ impl SharedMemory {
     /// # Panics
     /// When the memory ends before.
     pub fn fill(&self, range: Range<usize>, value: u8) {
-        self.bytes()[range].iter().for_each(|byte| byte.store(value, Ordering::Relaxed));
+        const WORD: usize = size_of::<AtomicU64>();
+        let bytes = |part: &[AtomicU8]| part.iter().for_each(|byte| byte.store(value, Ordering::Relaxed));
+        let target = &self.bytes()[range];
+        let head = target.as_ptr().align_offset(WORD).min(target.len());
+        let (head, rest) = target.split_at(head);
+        let (words, tail) = rest.as_chunks::<WORD>();
+        bytes(head);
+        for word in words {
+            // SAFETY: eight bytes of the memory, aligned as `head` ends; nothing accesses them in Rust but as atomics.
+            unsafe { (*word.as_ptr().cast::<AtomicU64>()).store(u64::from_ne_bytes([value; WORD]), Ordering::Relaxed) };
+        }
+        bytes(tail);
     }
 
     /// Waits at byte `at`, while the value there is the expected one, until another thread notifies this one; for ever without a
@@ -276,6 +287,19 @@ mod tests {
                 unsafe { copy(base.add(to), base.add(from), bytes) };
                 assert_eq!(actual, expected, "{bytes} bytes from {from} to {to}");
             }
+        }
+    }
+
+    #[test]
+    fn fills_end_where_they_should() {
+        let memory = SharedMemory::new(MemoryType::new(1, Some(1)).shared()).unwrap();
+        for (start, bytes) in (0..20).flat_map(|start| (0..30).map(move |bytes| (start, bytes))) {
+            memory.fill(0..64, 0xAA);
+            memory.fill(start..start + bytes, 0x55);
+            let mut actual = [0; 64];
+            memory.read(0, &mut actual);
+            let expected = std::array::from_fn(|at| if (start..start + bytes).contains(&at) { 0x55 } else { 0xAA });
+            assert_eq!(actual, expected, "{bytes} bytes from {start}");
         }
     }
 
