@@ -277,19 +277,26 @@ fn mistakes_are_named() {
 }
 
 #[test]
-fn programs_with_64_bit_memories_are_refused() {
+fn programs_whose_memory_is_unfit_are_refused() {
     let root = tempfile::tempdir().unwrap();
-    let wide = root.path().join("wide.wat");
+    let add = |name: &str, text: String| {
+        let file = root.path().join(name);
+        fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_string()
+    };
     let import = r#"(import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))"#;
-    fs::write(&wide, format!(r#"(module {import} (memory (export "memory") i64 1) (func (export "_start")))"#))
-        .unwrap();
-    gleaner(&["run", wide.to_str().unwrap()], b"").fails(1, &["wide.wat", "32-bit pointers", "wasm32-wasi"]);
-    // One that comes in by the back door cannot make a call.
-    let library = root.path().join("library.wat");
-    let body = r#"(func (export "f") (drop (call $yield)))"#;
-    fs::write(&library, format!(r#"(module {import} (memory (export "memory") i64 1) {body})"#)).unwrap();
-    let main = root.path().join("main.wat");
-    fs::write(&main, r#"(module (import "lib" "f" (func $f)) (func (export "_start") (call $f)))"#).unwrap();
-    let preload = format!("lib={}", library.display());
-    gleaner(&["run", "--preload", &preload, main.to_str().unwrap()], b"").fails(1, &["32-bit pointers"]);
+    let main = r#"(module (import "lib" "f" (func $f)) (func (export "_start") (call $f)))"#;
+    let main = add("main.wat", main.into());
+    for (memory, wrong) in [("i64 1", "32-bit pointers"), ("1 1 shared", "shared memories")] {
+        let memory = format!(r#"(memory (export "memory") {memory})"#);
+        let file = add("unfit.wat", format!(r#"(module {import} {memory} (func (export "_start")))"#));
+        gleaner(&["run", &file], b"").fails(1, &["unfit.wat", wrong, "compile it"]);
+        // One that comes in by the back door cannot make a call.
+        let body = r#"(func (export "f") (drop (call $yield)))"#;
+        let library = add("library.wat", format!("(module {import} {memory} {body})"));
+        gleaner(&["run", "--preload", &format!("lib={library}"), &main], b"").fails(1, &[wrong]);
+        // One that asks for nothing may have any memory.
+        let file = add("fit.wat", format!(r#"(module {memory} (func (export "_start")))"#));
+        assert_eq!(gleaner(&["run", &file], b"").ok(), "");
+    }
 }

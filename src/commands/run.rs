@@ -2,7 +2,7 @@
 
 use super::{Gc, Limits, UsageError, pair, table};
 use crate::output::Output;
-use crate::wasi::{self, Exit, Memory64, Wasi};
+use crate::wasi::{self, Exit, UnfitMemory, Wasi};
 use crate::{spectest, text, values};
 use anyhow::Context;
 use clap::Args;
@@ -130,9 +130,10 @@ impl Run {
 
     /// Refuses a program that could not make a single call of WASI.
     fn check_memory(&self, module: &Module) -> anyhow::Result<()> {
-        let wide = matches!(module.export("memory"), Some(ExternType::Memory(ty)) if ty.is_64);
-        if wide && module.imports().any(|import| import.module() == wasi::MODULE) {
-            return Err(anyhow::Error::new(Memory64).context(self.file.clone()));
+        if let Some(ExternType::Memory(ty)) = module.export("memory")
+            && module.imports().any(|import| import.module() == wasi::MODULE)
+        {
+            UnfitMemory::check(&ty).with_context(|| self.file.clone())?;
         }
         Ok(())
     }

@@ -5,8 +5,8 @@
 //! There are no sockets and no signals.
 //!
 //! The program is not trusted. A pointer outside the memory that it exports as `memory` answers `EFAULT`, an unknown flag
-//! `EINVAL`; and preview 1 has 32-bit pointers, so that a call from a program with a 64-bit memory is an error of the
-//! host's ([`Memory64`]).
+//! `EINVAL`. Preview 1 has 32-bit pointers, and nothing else may write to memory during a call: from a program with a 64-bit
+//! or a shared memory, a call is an error of the host's ([`UnfitMemory`]).
 //!
 //! Where things are: `abi` has the numbers and the records, `table` the descriptors, `fd`, `path` and `poll` the calls
 //! by family, and this file the list of them all.
@@ -21,8 +21,8 @@ mod tests;
 
 use crate::output::Output;
 use abi::{Errno, Guest};
-use engine::types::{FuncType, ValType};
-use engine::{Caller, Error, Linker, Val};
+use engine::types::{FuncType, MemoryType, ValType};
+use engine::{Caller, Error, Extern, Linker, Val};
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
@@ -37,12 +37,40 @@ pub const MODULE: &str = "wasi_snapshot_preview1";
 #[error("the program exited with code {0}")]
 pub struct Exit(pub i32);
 
-/// A program with a 64-bit memory called WASI.
+/// A program's memory is none that WASI's calls could use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "WASI preview 1 has 32-bit pointers, and the memory that the program exports is 64-bit: compile it for wasm32-wasi"
-)]
-pub struct Memory64;
+pub enum UnfitMemory {
+    /// Its addresses have 64 bits.
+    #[error(
+        "WASI preview 1 has 32-bit pointers, and the memory that the program exports is 64-bit: compile it for wasm32-wasi"
+    )]
+    Wide,
+    /// Other threads may write to it during a call.
+    #[error(
+        "WASI's calls do not work on shared memories, and the one that the program exports is: compile it without threads"
+    )]
+    Shared,
+}
+
+impl UnfitMemory {
+    /// What is wrong with a memory of this type, if something is.
+    ///
+    /// ```
+    /// use engine::types::MemoryType;
+    /// use gleaner::wasi::UnfitMemory;
+    /// let fit = MemoryType { min: 1, max: Some(2), is_64: false, shared: false, page_size_log2: 16 };
+    /// assert_eq!(UnfitMemory::check(&fit), Ok(()));
+    /// assert_eq!(UnfitMemory::check(&MemoryType { is_64: true, ..fit }), Err(UnfitMemory::Wide));
+    /// assert_eq!(UnfitMemory::check(&MemoryType { shared: true, ..fit }), Err(UnfitMemory::Shared));
+    /// ```
+    pub fn check(ty: &MemoryType) -> Result<(), UnfitMemory> {
+        match ty {
+            MemoryType { is_64: true, .. } => Err(UnfitMemory::Wide),
+            MemoryType { shared: true, .. } => Err(UnfitMemory::Shared),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// What a program sees of its surroundings.
 pub struct Wasi {
@@ -115,12 +143,12 @@ impl Wasi {
 
 /// Calls `f` with the memory that the caller exports as `memory`, or an empty one if it exports none.
 fn with_memory<T: 'static, R>(caller: &mut Caller<'_, T>, f: impl FnOnce(&mut Guest<'_>) -> R) -> Result<R, Error> {
-    let Some(memory) = caller.get_export("memory").and_then(|export| export.memory()) else {
-        return Ok(f(&mut Guest(&mut [])));
+    let memory = match caller.get_export("memory") {
+        Some(Extern::Memory(memory)) => memory,
+        Some(Extern::SharedMemory(_)) => return Err(Error::host(UnfitMemory::Shared)),
+        _ => return Ok(f(&mut Guest(&mut []))),
     };
-    if memory.ty(&*caller).is_64 {
-        return Err(Error::host(Memory64));
-    }
+    UnfitMemory::check(&memory.ty(&*caller)).map_err(Error::host)?;
     Ok(f(&mut Guest(memory.data_mut(caller))))
 }
 

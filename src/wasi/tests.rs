@@ -175,6 +175,12 @@ fn writes_gather_their_buffers() {
     memory[40..42].copy_from_slice(b"d\n");
     assert_eq!(call(&mut wasi, &mut memory, "fd_write", &[1, 0, 2, 16]), Ok(()));
     assert_eq!((buffer.text().as_str(), memory[16]), ("abcd\n", 5));
+    // One that is not in memory keeps the others from being written, and so does a place for the answer that is not.
+    memory[12] = 64;
+    assert_eq!(call(&mut wasi, &mut memory, "fd_write", &[1, 0, 2, 16]), Err(Errno::Fault));
+    assert_eq!(call(&mut wasi, &mut memory, "fd_write", &[1, 0, 1, 62]), Err(Errno::Fault));
+    wasi.table.flush().unwrap();
+    assert_eq!(buffer.text(), "abcd\n");
 }
 
 #[test]
