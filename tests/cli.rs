@@ -354,6 +354,28 @@ fn preloaded_modules_link_whole() {
     gleaner(&["run", "--preload", "library.wat", &program]).fails(2, &["NAME=VALUE"]);
 }
 
+/// The number that `--stats` gives for `name`.
+fn statistic(stats: &str, name: &str) -> u64 {
+    let line = stats.lines().find_map(|line| line.trim_start().strip_prefix(name));
+    let number: String = line.unwrap_or_else(|| panic!("no {name} in {stats}")).trim().replace(',', "");
+    number.split_whitespace().next().unwrap_or_default().parse().unwrap_or_else(|_| panic!("{name} in {stats}"))
+}
+
+#[test]
+fn zeal_collects_at_every_nth_allocation() {
+    let run = |zeal: &[&str]| {
+        let program = ["--stats", "--invoke", "sum_even", "examples/list.wat", "1000"];
+        let out = gleaner(&[&["run", "--gc", "drc"], zeal, &program].concat());
+        let (collections, stdout) = (statistic(&out.stderr, "collections"), out.ok());
+        assert_eq!(stdout, "249500\n");
+        collections
+    };
+    assert_eq!(run(&[]), 0);
+    let every = run(&["--zeal", "alloc:1"]);
+    assert!(every >= 1000, "{every}");
+    assert_eq!(run(&["--zeal", "alloc:7"]), every / 7);
+}
+
 #[test]
 fn unknown_names_list_what_there_is() {
     let hello = "examples/hello.wat";
@@ -361,6 +383,8 @@ fn unknown_names_list_what_there_is() {
     gleaner(&["run", "--gc", "null:size=4", hello]).fails(2, &["no option `size`"]);
     gleaner(&["run", "--gc", "drc:size=4", hello]).fails(2, &["no option `size`", "young=KiB"]);
     gleaner(&["run", "--gc", "drc:young=soon", hello]).fails(2, &["young=soon", "whole number"]);
+    gleaner(&["run", "--zeal", "often", hello]).fails(2, &["`often`", "`alloc:N` (collect at every Nth allocation)"]);
+    gleaner(&["wast", "--suite", "--zeal", "alloc:0"]).fails(2, &["alloc:0", "from 1 on", "`alloc:N`"]);
     gleaner(&["run", "--heap", "much", hello]).fails(2, &["`much` is no size", "MiB"]);
     gleaner(&["run", "--heap", "8GiB", hello]).fails(2, &["4GiB"]);
     gleaner(&["run", "--stack", "1", hello]).fails(2, &["64.0 KiB"]);

@@ -1,10 +1,12 @@
 //! The official test suite under every collector: the copy that is built in and, where there is one, a folder with the current
 //! one (`GLEANER_TESTSUITE`, or else `../shared/testsuite`).
 //!
+//! The scripts that have references run once more with a collection forced at every 7th allocation.
+//!
 //! Nothing may fail, and nothing may be skipped but what tests a feature that Gleaner does not have, and only where such tests
 //! are expected.
 
-use engine::{Config, Engine};
+use engine::{Config, Engine, Zeal};
 use gc_api::Collector;
 use gleaner::collectors::COLLECTORS;
 use gleaner::suite::{self, Script};
@@ -24,7 +26,18 @@ const SKIPPED: [(&str, InFile); 2] = [
 
 #[test]
 fn the_embedded_suite_passes_under_every_collector() {
-    run_under_every_collector("the embedded suite", &suite::embedded(), 57_900);
+    run_under_every_collector("the embedded suite", &suite::embedded(), Zeal::OFF, 57_900);
+}
+
+#[test]
+fn references_survive_forced_collections() {
+    // What makes, holds or moves a reference; numeric scripts have nothing that a collection could lose.
+    const WORDS: [&str; 6] = ["(ref.", "struct.new", "array.new", "(table", "throw", "externref"];
+    let mut scripts = suite::embedded();
+    scripts.retain(|script| WORDS.iter().any(|word| script.text.contains(word)));
+    assert!(scripts.len() > 80, "{}", scripts.len());
+    let zeal = Zeal::every_nth_allocation(7);
+    run_under_every_collector("the embedded suite with forced collections", &scripts, zeal, 8_000);
 }
 
 #[test]
@@ -41,16 +54,16 @@ fn the_suite_in_the_folder_passes_under_every_collector() {
         }
     };
     let scripts = suite::find(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    run_under_every_collector(&folder.display().to_string(), &scripts, 66_000);
+    run_under_every_collector(&folder.display().to_string(), &scripts, Zeal::OFF, 66_000);
 }
 
 /// `passed_at_least` is a little less than what passes today: the suite must not skip itself.
-fn run_under_every_collector(suite: &str, scripts: &[Script], passed_at_least: usize) {
+fn run_under_every_collector(suite: &str, scripts: &[Script], zeal: Zeal, passed_at_least: usize) {
     let wrong: Vec<String> = thread::scope(|scope| {
         let run = |collector| {
             // Script parser and validator recurse; so do some scripts, which exhaust WebAssembly's share.
             let thread = thread::Builder::new().stack_size(64 << 20);
-            thread.spawn_scoped(scope, move || check(suite, scripts, collector, passed_at_least)).unwrap()
+            thread.spawn_scoped(scope, move || check(suite, scripts, collector, zeal, passed_at_least)).unwrap()
         };
         let threads: Vec<_> = COLLECTORS.iter().map(run).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
@@ -59,9 +72,9 @@ fn run_under_every_collector(suite: &str, scripts: &[Script], passed_at_least: u
 }
 
 /// Runs the scripts, prints the totals, and says what should have been otherwise.
-fn check(suite: &str, scripts: &[Script], collector: &Collector, passed_at_least: usize) -> Vec<String> {
+fn check(suite: &str, scripts: &[Script], collector: &Collector, zeal: Zeal, passed_at_least: usize) -> Vec<String> {
     let gc = collector.with(&Default::default()).unwrap();
-    let engine = Engine::with_config(Config::new(gc).max_wasm_stack(1 << 20)).unwrap();
+    let engine = Engine::with_config(Config::new(gc).max_wasm_stack(1 << 20).zeal(zeal)).unwrap();
     let reports: Vec<_> = scripts.iter().map(|script| run_wast(&script.name, &script.text, &engine)).collect();
     let count = |of: fn(&WastReport) -> usize| reports.iter().map(of).sum::<usize>();
     let (passed, failed) = (count(|report| report.passed), count(|report| report.failed.len()));

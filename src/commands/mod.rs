@@ -8,7 +8,7 @@ mod wast;
 
 use crate::text;
 use clap::{Args, Parser, Subcommand};
-use engine::{Config, ErrorKind};
+use engine::{Config, ErrorKind, Zeal};
 use gc_api::GcRuntime;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -107,6 +107,20 @@ struct Limits {
     /// How deep calls may nest: the size of the program's stack
     #[arg(long, value_name = "SIZE", value_parser = stack_size, default_value = "64MiB")]
     stack: u64,
+}
+
+/// What finds mistakes of collectors and of the engine.
+#[derive(Args, Clone, Copy)]
+struct Checks {
+    /// Force collections, as in `alloc:7`: at every 7th allocation
+    #[arg(long, value_name = "MODE[,MODE]…")]
+    zeal: Option<Zeal>,
+}
+
+impl Checks {
+    fn apply(self, config: Config) -> Config {
+        config.zeal(self.zeal.unwrap_or_default())
+    }
 }
 
 /// Bytes of stack that the engine and the host's functions may use above the program's.

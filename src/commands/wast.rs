@@ -1,6 +1,6 @@
 //! `gleaner wast`: runs the official test suite, or scripts like its.
 
-use super::{Gc, UsageError, print, table};
+use super::{Checks, Gc, UsageError, print, table};
 use crate::suite::{self, Script};
 use crate::wast::{WastReport, run_wast};
 use crate::{collectors, text};
@@ -18,6 +18,8 @@ pub struct WastCommand {
     /// A collector to run them with; may be given several times [default: every collector]
     #[arg(long, value_name = "NAME[:KEY=VALUE]…", value_parser = Gc::parse)]
     gc: Vec<Gc>,
+    #[command(flatten)]
+    checks: Checks,
     /// Run the official suite that is built in
     #[arg(long)]
     suite: bool,
@@ -51,7 +53,7 @@ impl WastCommand {
         };
         let mut good = true;
         for gc in &collectors {
-            let reports = run_all(gc, &scripts)?;
+            let reports = run_all(gc, self.checks, &scripts)?;
             good &= reports.iter().all(|report| report.failed.is_empty());
             print(&self.show(gc, &reports))?;
         }
@@ -102,11 +104,11 @@ impl WastCommand {
 }
 
 /// Runs every script with one collector.
-fn run_all(gc: &Gc, scripts: &[Script]) -> anyhow::Result<Vec<WastReport>> {
+fn run_all(gc: &Gc, checks: Checks, scripts: &[Script]) -> anyhow::Result<Vec<WastReport>> {
     /// Enough for the suite's deepest recursion that should succeed, little for that which should not.
     const WASM_STACK: usize = 1 << 20;
     const STACK: usize = 16 << 20;
-    let engine = Engine::with_config(Config::new(gc.runtime.clone()).max_wasm_stack(WASM_STACK))?;
+    let engine = Engine::with_config(checks.apply(Config::new(gc.runtime.clone()).max_wasm_stack(WASM_STACK)))?;
     std::thread::scope(|scope| {
         let run = || scripts.iter().map(|script| run_wast(&script.name, &script.text, &engine)).collect();
         let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run)?;

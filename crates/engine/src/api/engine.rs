@@ -1,6 +1,6 @@
 //! Engines: what the modules and stores of a process share.
 
-use super::{Error, Result};
+use super::{Error, Result, Zeal};
 use crate::compile::{CompileOptions, Compiler, Emit, OptLevel, Trampoline};
 use crate::info::{CompiledCode, TrampolineType};
 use crate::runtime::builtins;
@@ -36,6 +36,8 @@ pub struct Config {
     pub parallel: bool,
     /// Who is told where code is.
     pub profiler: Profiler,
+    /// When to collect although nothing asks for it.
+    pub zeal: Zeal,
 }
 
 /// How accesses through null are found.
@@ -72,6 +74,7 @@ impl Config {
             null_checks: NullChecks::Faults,
             parallel: true,
             profiler: Profiler::None,
+            zeal: Zeal::OFF,
         }
     }
 
@@ -114,6 +117,12 @@ impl Config {
     /// Sets [`Config::profiler`].
     pub fn profiler(mut self, profiler: Profiler) -> Config {
         self.profiler = profiler;
+        self
+    }
+
+    /// Sets [`Config::zeal`].
+    pub fn zeal(mut self, zeal: Zeal) -> Config {
+        self.zeal = zeal;
         self
     }
 }
@@ -199,6 +208,7 @@ impl Engine {
             count_objects: config.count_objects,
             null_faults: config.null_checks == NullChecks::Faults,
             parallel: config.parallel,
+            inline_alloc: !config.zeal.sees_allocations(),
         };
         let compiler = Compiler::new(options, registry.clone(), config.gc.clone())?;
         let trampolines: Vec<CompiledCode> = Builtin::ALL

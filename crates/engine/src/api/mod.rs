@@ -15,6 +15,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod values;
+mod zeal;
 
 pub use engine::{Config, Engine, NullChecks, Profiler};
 pub use error::{Error, ErrorKind, ImportProblem, LinkError, Result, Trap, WasmBacktrace, WasmFrame};
@@ -30,3 +31,4 @@ pub use shared::{SharedMemory, WaitResult};
 pub use stats::{Pauses, Stats};
 pub use store::{AsContext, AsContextMut, Caller, Store, StoreContext, StoreContextMut};
 pub use values::{V128, Val};
+pub use zeal::{ZEAL_MODES, Zeal, ZealError};

@@ -1,7 +1,7 @@
 //! What an engine is made of, for people to read and for records of experiments.
 
 use super::engine::{NullChecks, Profiler};
-use super::{Config, Engine};
+use super::{Config, Engine, Zeal};
 use crate::compile::OptLevel;
 use crate::runtime::memory::{MAX_MEMORY_BYTES, UNBOUNDED_RESERVATION};
 use crate::vm::{MEMORY_GUARD, MEMORY_RESERVATION};
@@ -101,6 +101,7 @@ impl Config {
             null_checks,
             parallel,
             profiler,
+            zeal,
         } = self;
         let opt_level = match opt_level {
             OptLevel::None => "none",
@@ -123,6 +124,7 @@ impl Config {
             ("null_checks", text(null_checks)),
             ("parallel", Switch(*parallel)),
             ("profiler", text(profiler)),
+            ("zeal", text(if *zeal == Zeal::OFF { "off".to_string() } else { zeal.to_string() })),
         ]
     }
 }

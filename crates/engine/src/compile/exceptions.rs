@@ -40,7 +40,7 @@ impl Translator<'_, '_> {
         let ty = registry.exception_type(func).expect("registered when the module was parsed");
         let layout = registry.exception_layout(ty);
         let site = AllocSite { kind: GcKind::EXN, ty, size: AllocSize::Fixed(layout.size) };
-        let exception = self.gc(|gc, e| gc.alloc(e, &site));
+        let exception = self.alloc(&site);
         self.declare(exception, &ValType::Ref(RefType { nullable: false, heap: HeapType::Exn }));
         let id = self.tag_id(tag);
         let address = self.gc(|_, e| e.address(exception));

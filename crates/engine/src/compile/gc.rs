@@ -363,11 +363,17 @@ impl Translator<'_, '_> {
 
     // Allocation.
 
+    /// Allocates an object with its header and length: as the collector does, or by the runtime, which then sees every one.
+    pub(super) fn alloc(&mut self, site: &AllocSite) -> Value {
+        let inline = self.env.compiler.options.inline_alloc;
+        self.gc(|gc, e| if inline { gc.alloc(e, site) } else { e.slow_alloc(site) })
+    }
+
     fn struct_new(&mut self, ty: TypeIndex, values: Option<Vec<Value>>) {
         let registry = self.env.compiler.registry.clone();
         let layout = registry.struct_layout(ty);
         let site = AllocSite { kind: GcKind::STRUCT, ty, size: AllocSize::Fixed(layout.size) };
-        let object = self.gc(|gc, e| gc.alloc(e, &site));
+        let object = self.alloc(&site);
         self.push_typed(object, &object_type(HeapType::ConcreteStruct(ty)));
         let fields = registry.struct_type(ty).fields.iter().zip(&layout.fields);
         match values {
@@ -410,7 +416,7 @@ impl Translator<'_, '_> {
     fn array_alloc(&mut self, ty: TypeIndex, length: Value, constant: Option<u32>) -> Value {
         let layout = self.env.compiler.registry.array_layout(ty);
         let size = AllocSize::Array { length, constant, base: layout.base, element_log2: layout.element_log2 };
-        let array = self.gc(|gc, e| gc.alloc(e, &AllocSite { kind: GcKind::ARRAY, ty, size }));
+        let array = self.alloc(&AllocSite { kind: GcKind::ARRAY, ty, size });
         self.push_typed(array, &object_type(HeapType::ConcreteArray(ty)));
         array
     }

@@ -56,11 +56,19 @@ pub struct CompileOptions {
     pub null_faults: bool,
     /// Compile functions in parallel.
     pub parallel: bool,
+    /// Let the collector allocate inline, rather than call the runtime for each object.
+    pub inline_alloc: bool,
 }
 
 impl Default for CompileOptions {
     fn default() -> Self {
-        CompileOptions { opt_level: OptLevel::Speed, count_objects: false, null_faults: true, parallel: true }
+        CompileOptions {
+            opt_level: OptLevel::Speed,
+            count_objects: false,
+            null_faults: true,
+            parallel: true,
+            inline_alloc: true,
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use gc_api::{
 };
 use std::any::Any;
 use std::ffi::c_void;
+use std::num::NonZeroU64;
 use std::panic::resume_unwind;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -75,6 +76,8 @@ pub struct StoreOpaque {
     /// The context by which the host calls.
     caller: Box<VMContext>,
     pauses: Pauses,
+    /// Allocations until the next collection that zeal forces; 0 when it forces none.
+    until_zeal: u64,
 }
 
 // SAFETY: the raw pointers are to allocations that the store owns and that no thread uses but the one that holds the store; the
@@ -224,6 +227,7 @@ impl StoreOpaque {
             raised_at: Bounds::default(),
             caller,
             pauses: Pauses::default(),
+            until_zeal: config.zeal.alloc.map_or(0, NonZeroU64::get),
         };
         store.push_func(ptr::null());
         Ok(store)
@@ -496,6 +500,7 @@ impl StoreOpaque {
         if object.size > INDEX_SPACE {
             return Err(Trap::AllocationTooLarge);
         }
+        self.force_collection();
         let mut attempts = 0;
         loop {
             let NeedsCollection { bytes } = match self.heap.allocate(object) {
@@ -523,6 +528,16 @@ impl StoreOpaque {
                     return Err(Trap::HeapExhausted { limit: self.memory.limit_bytes() });
                 }
             }
+        }
+    }
+
+    /// Collects if zeal wants it before this allocation.
+    fn force_collection(&mut self) {
+        let Some(every) = self.engine.config().zeal.alloc else { return };
+        self.until_zeal -= 1;
+        if self.until_zeal == 0 {
+            self.until_zeal = every.get();
+            self.collect(Collection { reason: Reason::Zeal, kind: CollectionKind::Major, budget: None });
         }
     }
 
