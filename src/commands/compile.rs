@@ -1,6 +1,6 @@
 //! `gleaner compile`: what functions are compiled to, under one collector or several side by side.
 
-use super::{Gc, UsageError, print};
+use super::{Gc, Tuning, UsageError, print};
 use crate::text;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -24,6 +24,8 @@ pub struct Compile {
     /// The collector whose barriers are compiled in; with several, their code stands side by side
     #[arg(long, value_name = "NAME[:KEY=VALUE]…", value_parser = Gc::parse)]
     gc: Vec<Gc>,
+    #[command(flatten)]
+    tuning: Tuning,
     /// How wide a column is when there are several
     #[arg(long, value_name = "CHARACTERS")]
     width: Option<usize>,
@@ -67,7 +69,7 @@ impl Compile {
 
     /// The functions that are asked for, compiled under `gc`: name (or index) and code of each.
     fn emit(&self, gc: &Gc, source: &[u8]) -> anyhow::Result<Vec<(String, String)>> {
-        let engine = Engine::with_config(Config::new(gc.runtime.clone()))?;
+        let engine = Engine::with_config(self.tuning.apply(Config::new(gc.runtime.clone())))?;
         let emit = match self.emit {
             Form::Clif => Emit::Clif,
             Form::Asm => Emit::Asm,

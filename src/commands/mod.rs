@@ -8,7 +8,7 @@ mod wast;
 
 use crate::text;
 use clap::{Args, Parser, Subcommand};
-use engine::{Config, ErrorKind, Zeal};
+use engine::{Config, ErrorKind, TableInit, Zeal};
 use gc_api::GcRuntime;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -120,6 +120,30 @@ struct Checks {
 impl Checks {
     fn apply(self, config: Config) -> Config {
         config.zeal(self.zeal.unwrap_or_default())
+    }
+}
+
+/// What can be chosen about the code, to compare.
+#[derive(Args, Clone, Copy)]
+struct Tuning {
+    /// When function references in tables are made: at the first use, or at instantiation
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Lazy)]
+    table_init: When,
+}
+
+/// When function references are made.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum When {
+    Lazy,
+    Eager,
+}
+
+impl Tuning {
+    fn apply(self, config: Config) -> Config {
+        config.table_init(match self.table_init {
+            When::Lazy => TableInit::Lazy,
+            When::Eager => TableInit::Eager,
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `gleaner run`: runs a program.
 
-use super::{Checks, Gc, Limits, UsageError, pair, table};
+use super::{Checks, Gc, Limits, Tuning, UsageError, pair, table};
 use crate::output::Output;
 use crate::wasi::{self, Exit, UnfitMemory, Wasi};
 use crate::{spectest, text, values};
@@ -28,6 +28,8 @@ pub struct Run {
     limits: Limits,
     #[command(flatten)]
     checks: Checks,
+    #[command(flatten)]
+    tuning: Tuning,
     /// Instantiate FILE first, and let what comes later import its exports from module NAME
     #[arg(long, value_name = "NAME=FILE", value_parser = pair)]
     preload: Vec<(String, String)>,
@@ -64,7 +66,8 @@ impl Run {
     fn run(&self) -> anyhow::Result<ExitCode> {
         let gc = self.gc.clone().unwrap_or_else(Gc::default);
         let profiler = if self.perfmap { Profiler::PerfMap } else { Profiler::None };
-        let config = self.checks.apply(self.limits.config(&gc)).count_objects(self.stats).profiler(profiler);
+        let config = self.tuning.apply(self.checks.apply(self.limits.config(&gc)));
+        let config = config.count_objects(self.stats).profiler(profiler);
         let engine = Engine::with_config(config)?;
         let output = Output::stdout();
         let mut store = Store::new(&engine, ())?;

@@ -158,6 +158,16 @@ pub enum ElementItems {
     Exprs(Box<[ConstExpr]>),
 }
 
+impl ElementItems {
+    /// The expressions; none when there are function indices.
+    pub fn exprs(&self) -> &[ConstExpr] {
+        match self {
+            ElementItems::Funcs(_) => &[],
+            ElementItems::Exprs(exprs) => exprs,
+        }
+    }
+}
+
 /// When a segment is used.
 #[derive(Debug)]
 pub enum SegmentMode {

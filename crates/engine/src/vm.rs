@@ -79,7 +79,22 @@ impl VMFunctionImport {
     pub const FUNC_REF: i32 = 16;
 }
 
-/// A table: elements are 8-byte addresses of [`VMFuncRef`]s (0 is null) for function references, 4-byte heap references else.
+/// When the function references that tables and `ref.func` name are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TableInit {
+    /// At the first use: instantiation costs nothing for the functions that a program does not use.
+    #[default]
+    Lazy,
+    /// At instantiation: no use needs a test.
+    Eager,
+}
+
+/// What stands for null in a table of function references under [`TableInit::Lazy`], where 0 stands for an element that has
+/// not been made. No [`VMFuncRef`] has this address, and no page is mapped there.
+pub const NULL_ELEMENT: u64 = 1;
+
+/// A table: elements are 8-byte addresses of [`VMFuncRef`]s for function references (null is 0, or [`NULL_ELEMENT`]: see
+/// [`TableInit`]), 4-byte heap references else.
 #[derive(Debug)]
 #[repr(C)]
 pub struct VMTable {
@@ -265,7 +280,7 @@ pub struct Offsets {
     pub memories: u32,
     /// Globals, 16-byte aligned.
     pub globals: u32,
-    /// [`VMFuncRef`]s of the defined functions that escape, in the order of `ModuleInfo::escaping`.
+    /// [`VMFuncRef`]s of the defined functions that escape, in the order of `ModuleInfo::escaping`. All zero until it is made.
     pub func_refs: u32,
     /// Bytes in all.
     pub size: u32,
@@ -359,6 +374,10 @@ macro_rules! for_each_builtin {
             TableFill = table_fill(table, to, value, count);
             TableInit = table_init(table, segment, to, from, count);
             ElemDrop = elem_drop(segment);
+            /// An element of a table of function references that has not been made: its word, which is not 0.
+            TableElement = table_element(table, index);
+            /// The address of a function's reference that has not been made.
+            RefFunc = ref_func(function);
             /// `kind_bits` is `GcKind::header_bits`; `size` the whole size; `length` the array's length or `u64::MAX`.
             GcAlloc = gc_alloc(kind_bits, ty, size, length);
             GcSlowPath = gc_slow_path(op, a, b, c, d);

@@ -8,7 +8,7 @@ use crate::runtime::code::CodeObject;
 use crate::runtime::perfmap;
 use crate::runtime::signals;
 use crate::types::{FuncType, RefType, TypeRegistry, ValType};
-use crate::vm::Builtin;
+use crate::vm::{Builtin, TableInit};
 use gc_api::GcRuntime;
 use rustc_hash::FxHashMap;
 use std::ffi::c_void;
@@ -38,6 +38,8 @@ pub struct Config {
     pub profiler: Profiler,
     /// When to collect although nothing asks for it.
     pub zeal: Zeal,
+    /// When the function references in tables are made.
+    pub table_init: TableInit,
 }
 
 /// How accesses through null are found.
@@ -75,6 +77,7 @@ impl Config {
             parallel: true,
             profiler: Profiler::None,
             zeal: Zeal::OFF,
+            table_init: TableInit::Lazy,
         }
     }
 
@@ -123,6 +126,12 @@ impl Config {
     /// Sets [`Config::zeal`].
     pub fn zeal(mut self, zeal: Zeal) -> Config {
         self.zeal = zeal;
+        self
+    }
+
+    /// Sets [`Config::table_init`].
+    pub fn table_init(mut self, when: TableInit) -> Config {
+        self.table_init = when;
         self
     }
 }
@@ -209,6 +218,7 @@ impl Engine {
             null_faults: config.null_checks == NullChecks::Faults,
             parallel: config.parallel,
             inline_alloc: !config.zeal.sees_allocations(),
+            table_init: config.table_init,
         };
         let compiler = Compiler::new(options, registry.clone(), config.gc.clone())?;
         let trampolines: Vec<CompiledCode> = Builtin::ALL

@@ -2,10 +2,10 @@
 
 use super::{AsContext, AsContextMut, Error, Func, Result, SharedMemory, Trap, Val};
 use crate::runtime::const_expr::{Constant, read_global, write_global};
-use crate::runtime::instance::{ImportedItem, table_copy, table_fill, table_grow};
+use crate::runtime::instance::{ImportedItem, fill_new, table_copy, table_fill, table_grow};
 use crate::runtime::memory::{self, LocalMemory};
 use crate::runtime::store::{self, StoreOpaque};
-use crate::runtime::table::{self, Elements, load_func};
+use crate::runtime::table::{self, Elements};
 use crate::types::{ExternType, FuncType, GlobalType, MemoryType, RefType, TableType, TagType, ValType};
 use crate::vm::{VMMemory, VMTable, ValRaw};
 use gc_api::{CellKind, WriteSite};
@@ -122,14 +122,12 @@ impl Table {
         let record = SendRecord(VMTable { base: ptr::null_mut(), length: 0 });
         let vm = store.own(record).cast();
         // SAFETY: the record lives as long as the store.
-        let table = unsafe { table::Table::new(ty, vm) }
+        let table = unsafe { table::Table::new(ty, vm, store.engine().config().table_init) }
             .ok_or_else(|| Error::system("making a table", table::refusal(ty.min)))?;
         let id = store.tables.len() as u32;
         store.tables.push(table);
-        if !value.is_null() {
-            let raw = value.borrow_raw(store) as u64;
-            table_fill(store, id, 0, raw, ty.min)?;
-        }
+        let raw = value.borrow_raw(store) as u64;
+        fill_new(store, id, 0, raw, ty.min);
         Ok(Table { store: store.id(), id })
     }
 
@@ -155,12 +153,15 @@ impl Table {
         let store = store.opaque();
         let ty = ValType::Ref(self.element(store));
         let id = self.id(store) as usize;
-        let index = usize::try_from(index).ok()?;
+        if index >= store.tables[id].len() {
+            return None;
+        }
+        let index = index as usize;
         let (heap, parts) = store.parts();
         let loaded = match parts.tables[id].elements() {
-            Elements::Funcs(funcs) => Constant::Bits(load_func(funcs.get(index)?) as u64 as u128),
+            Elements::Funcs(_) => Constant::Bits(table::element(store, id as u32, index) as u64 as u128),
             Elements::Refs(cells) => {
-                let r = heap.read_ref(WriteSite::Cell { kind: CellKind::Table, cell: cells.get(index)? });
+                let r = heap.read_ref(WriteSite::Cell { kind: CellKind::Table, cell: &cells[index] });
                 Constant::Ref(r.map(|r| store.root_slot(r)))
             }
         };
@@ -411,3 +412,6 @@ macro_rules! from {
     )*};
 }
 from!(Func Global Table Memory Tag);
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use super::{
     Result, SharedMemory, Table, Tag, TypedFunc, WasmParams, WasmResults,
 };
 use crate::info::ExternKind;
-use crate::runtime::instance::{ImportedItem, instantiate};
+use crate::runtime::instance::{ImportedItem, func_ref, instantiate};
 use crate::runtime::store::StoreOpaque;
 use crate::types::{ExternType, RefType, TypeRegistry, ValType};
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Instance {
         let items: Vec<ImportedItem> = imports.iter().flatten().map(|item| item.imported(opaque)).collect();
         let index = instantiate(opaque, &module.0, &items)?;
         if let Some(start) = module.0.info.start {
-            let start = opaque.instances[index as usize].func(start);
+            let start = func_ref(opaque, index, start);
             // SAFETY: a start function takes and returns nothing.
             unsafe { store.enter(start, &mut [])? };
         }
@@ -92,25 +92,28 @@ impl Instance {
         let mut store = store.as_context_mut();
         let store = store.opaque();
         let export = self.module_of(store).info.exports.iter().find(|export| export.name == name)?;
-        Some(self.item(store, export.kind, export.index))
+        let (kind, index) = (export.kind, export.index);
+        Some(self.item(store, kind, index))
     }
 
     /// All exports, in order.
     pub fn exports(&self, mut store: impl AsContextMut) -> Vec<(String, Extern)> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
-        let exports = &self.module_of(store).info.exports;
+        let module = self.module_of(store).clone();
+        let exports = &module.info.exports;
         exports.iter().map(|export| (export.name.clone(), self.item(store, export.kind, export.index))).collect()
     }
 
-    fn item(&self, store: &StoreOpaque, kind: ExternKind, index: u32) -> Extern {
-        let instance = &store.instances[self.index as usize];
+    fn item(&self, store: &mut StoreOpaque, kind: ExternKind, index: u32) -> Extern {
         let (id, i) = (store.id(), index as usize);
+        if kind == ExternKind::Func {
+            let func = func_ref(store, self.index, index);
+            return Extern::Func(Func::from_ref(store, func).expect("an exported function is not null"));
+        }
+        let instance = &store.instances[self.index as usize];
         match kind {
-            ExternKind::Func => {
-                let func = Func::from_ref(store, instance.func(index)).expect("an exported function is not null");
-                Extern::Func(func)
-            }
+            ExternKind::Func => unreachable!("handled above"),
             ExternKind::Table => Extern::Table(Table::from_id(id, instance.tables[i])),
             ExternKind::Memory => match store.memories[instance.memories[i] as usize].shared() {
                 Some(shared) => Extern::SharedMemory(SharedMemory(shared.clone())),

@@ -17,6 +17,7 @@ mod tests;
 mod values;
 mod zeal;
 
+pub use crate::vm::TableInit;
 pub use engine::{Config, Engine, NullChecks, Profiler};
 pub use error::{Error, ErrorKind, ImportProblem, LinkError, Result, Trap, WasmBacktrace, WasmFrame};
 pub use externs::{Extern, Global, Memory, Table, Tag};

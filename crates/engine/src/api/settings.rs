@@ -4,7 +4,7 @@ use super::engine::{NullChecks, Profiler};
 use super::{Config, Engine, Zeal};
 use crate::compile::OptLevel;
 use crate::runtime::memory::{MAX_MEMORY_BYTES, UNBOUNDED_RESERVATION};
-use crate::vm::{MEMORY_GUARD, MEMORY_RESERVATION};
+use crate::vm::{MEMORY_GUARD, MEMORY_RESERVATION, TableInit};
 use cranelift_codegen::settings::{SettingKind, Value};
 use gc_api::sys::page_size;
 use gc_api::{FIRST_INDEX, GUARD_BYTES, INDEX_SPACE};
@@ -102,6 +102,7 @@ impl Config {
             parallel,
             profiler,
             zeal,
+            table_init,
         } = self;
         let opt_level = match opt_level {
             OptLevel::None => "none",
@@ -115,6 +116,10 @@ impl Config {
             Profiler::None => "none",
             Profiler::PerfMap => "perfmap",
         };
+        let table_init = match table_init {
+            TableInit::Lazy => "lazy",
+            TableInit::Eager => "eager",
+        };
         vec![
             ("heap_limit", Bytes(*heap_limit)),
             ("initial_heap", Bytes(*initial_heap)),
@@ -125,6 +130,7 @@ impl Config {
             ("parallel", Switch(*parallel)),
             ("profiler", text(profiler)),
             ("zeal", text(if *zeal == Zeal::OFF { "off".to_string() } else { zeal.to_string() })),
+            ("table_init", text(table_init)),
         ]
     }
 }

@@ -3,11 +3,11 @@
 use super::clif_type;
 use super::translate::{Operands, Translator};
 use crate::types::{HeapType, RefType};
-use crate::vm::{VMFuncRef, VMFunctionImport, trap_codes};
+use crate::vm::{Builtin, TableInit, VMFuncRef, VMFunctionImport, trap_codes};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    self, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, InstBuilder, SigRef, Value,
+    self, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, InstBuilder, SigRef, TrapCode, Value,
 };
 use gc_api::{Region, TypeIndex};
 use wasmparser::Operator;
@@ -42,7 +42,7 @@ impl Translator<'_, '_> {
         true
     }
 
-    /// The address of a function's reference.
+    /// The address of a function's reference, which is made if it was not.
     fn ref_func(&mut self, index: u32) -> Value {
         let info = self.env.info;
         match index.checked_sub(info.imported_funcs) {
@@ -52,6 +52,21 @@ impl Translator<'_, '_> {
             }
             Some(_) => {
                 let at = info.offsets.func_refs + info.escaping[&index] * VMFuncRef::SIZE as u32;
+                if self.env.compiler.options.table_init == TableInit::Lazy {
+                    let flags = Region::Context.flags(self.b.func);
+                    let id = self.b.ins().load(I32, flags, self.env.vmctx, at as i32 + VMFuncRef::ID);
+                    let made = self.b.create_block();
+                    let slow = self.b.create_block();
+                    self.b.set_cold_block(slow);
+                    self.b.ins().brif(id, made, &[], slow, &[]);
+                    self.b.seal_block(slow);
+                    self.b.switch_to_block(slow);
+                    let function = self.i64(index as i64);
+                    self.env.builtin(&mut self.b, Builtin::RefFunc, &[function]);
+                    self.b.ins().jump(made, &[]);
+                    self.b.seal_block(made);
+                    self.b.switch_to_block(made);
+                }
                 self.b.ins().iadd_imm_u(self.env.vmctx, at as i64)
             }
         }
@@ -93,36 +108,29 @@ impl Translator<'_, '_> {
         let expected = self.env.info.types.get(type_index);
         let index = self.pop();
         let element = self.env.info.tables[table as usize].element;
-        let address = self.table_element(table, index, trap_codes::INDIRECT_OUT_OF_BOUNDS);
-        let flags = Region::Tables.flags(self.b.func);
-        let func = self.b.ins().load(I64, flags, address, 0);
+        // Null is 0 or 1: the first access to it faults, because the first page of the address space is never mapped.
+        let func = self.func_element(table, index, trap_codes::INDIRECT_OUT_OF_BOUNDS);
+        let mut null_trap = element.nullable.then_some(trap_codes::INDIRECT_CALL_TO_NULL);
         let registry = &self.env.compiler.registry;
-        if registry.heap_matches(element.heap, HeapType::ConcreteFunc(expected)) {
-            if element.nullable {
-                self.b.ins().trapz(func, trap_codes::INDIRECT_CALL_TO_NULL);
-            }
-        } else {
-            // Null faults here: the first page of the address space is never mapped.
-            let flags = Region::Context.flags(self.b.func).with_trap_code(Some(trap_codes::INDIRECT_CALL_TO_NULL));
+        if !registry.heap_matches(element.heap, HeapType::ConcreteFunc(expected)) {
+            let flags = Region::Context.flags(self.b.func).with_trap_code(null_trap.take());
             let actual = self.b.ins().load(I32, flags, func, VMFuncRef::TYPE_INDEX);
             let matches = self.type_test(actual, expected);
             self.b.ins().trapz(matches, trap_codes::BAD_SIGNATURE);
         }
-        self.call_func_ref(func, expected, false, tail);
+        self.call_func_ref(func, expected, null_trap, tail);
     }
 
     fn call_ref(&mut self, type_index: u32, operand: RefType, tail: Tail) {
         let func = self.pop();
         let ty = self.env.info.types.get(type_index);
-        self.call_func_ref(func, ty, operand.nullable, tail);
+        let null_trap = operand.nullable.then_some(trap_codes::NULL_REFERENCE);
+        self.call_func_ref(func, ty, null_trap, tail);
     }
 
-    /// Calls through a function reference that is known to have type `ty`.
-    fn call_func_ref(&mut self, func: Value, ty: TypeIndex, null_check: bool, tail: Tail) {
-        let mut flags = Region::Context.flags(self.b.func);
-        if null_check {
-            flags = flags.with_trap_code(Some(trap_codes::NULL_REFERENCE));
-        }
+    /// Calls through a function reference that is known to have type `ty`; traps if it is null and may be.
+    fn call_func_ref(&mut self, func: Value, ty: TypeIndex, null_trap: Option<TrapCode>, tail: Tail) {
+        let flags = Region::Context.flags(self.b.func).with_trap_code(null_trap);
         let code = self.b.ins().load(I64, flags, func, VMFuncRef::WASM_CALL);
         let flags = Region::Context.flags(self.b.func);
         let callee = self.b.ins().load(I64, flags, func, VMFuncRef::VMCTX);

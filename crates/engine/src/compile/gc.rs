@@ -291,8 +291,12 @@ impl Translator<'_, '_> {
         func
     }
 
-    /// The id that stands for a function reference inside the heap: 0 for null.
-    pub(super) fn id_of_func(&mut self, func: Value) -> Value {
+    /// The id that stands for a function reference inside the heap: 0 for null, which a reference of type `ty` may be or not.
+    pub(super) fn id_of_func(&mut self, func: Value, ty: RefType) -> Value {
+        if !ty.nullable {
+            let flags = Region::Context.flags(self.b.func);
+            return self.b.ins().load(I32, flags, func, VMFuncRef::ID);
+        }
         let some = self.b.create_block();
         let done = self.b.create_block();
         let id = self.b.append_block_param(done, I32);
@@ -320,7 +324,7 @@ impl Translator<'_, '_> {
     /// Stores what is no reference into the heap: numbers, and function references as ids.
     pub(super) fn store_scalar(&mut self, slot: Slot, storage: &StorageType, value: Value, null_check: bool) {
         let value = match storage {
-            StorageType::Val(ValType::Ref(_)) => self.id_of_func(value),
+            StorageType::Val(ValType::Ref(r)) => self.id_of_func(value, *r),
             _ => value,
         };
         let (address, offset, flags) = self.scalar_slot(slot, storage, null_check);
@@ -509,7 +513,7 @@ impl Translator<'_, '_> {
             }
             StorageType::Val(ValType::F64) => self.b.ins().bitcast(I64, flags, value),
             StorageType::Val(ValType::Ref(r)) if is_func(r.heap) => {
-                let id = self.id_of_func(value);
+                let id = self.id_of_func(value, r);
                 self.wide(id)
             }
             _ => self.wide(value),

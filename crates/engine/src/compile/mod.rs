@@ -24,6 +24,7 @@ pub use trampoline::Trampoline;
 
 use crate::info::{CompiledCode, Handler, ModuleInfo, Reloc, RelocTarget, StackMap};
 use crate::types::{HeapType, RefType, TypeRegistry, ValType};
+use crate::vm::TableInit;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{self, ExternalName, types as ct};
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
@@ -58,6 +59,8 @@ pub struct CompileOptions {
     pub parallel: bool,
     /// Let the collector allocate inline, rather than call the runtime for each object.
     pub inline_alloc: bool,
+    /// When function references are made.
+    pub table_init: TableInit,
 }
 
 impl Default for CompileOptions {
@@ -68,6 +71,7 @@ impl Default for CompileOptions {
             null_faults: true,
             parallel: true,
             inline_alloc: true,
+            table_init: TableInit::Lazy,
         }
     }
 }

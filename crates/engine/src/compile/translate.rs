@@ -135,7 +135,7 @@ impl Translator<'_, '_> {
             || self.global_operator(op)
             || self.gc_operator(op, &operands)
             || self.call_operator(op, &operands)
-            || self.table_operator(op)
+            || self.table_operator(op, &operands)
             || self.exception_operator(op)
             || self.vector_operator(op)
             || self.atomic_operator(op);

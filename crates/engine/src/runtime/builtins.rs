@@ -12,10 +12,11 @@ use super::memory::Memory;
 use super::objects::{Novelty, span};
 use super::shared::{Expected, WaitResult};
 use super::store::{Pending, StoreOpaque};
+use super::table;
 use super::unwind::{self, Target};
 use crate::api::{Error, Trap};
 use crate::types::TypeIndex;
-use crate::vm::{Builtin, VMContext, for_each_builtin};
+use crate::vm::{Builtin, NULL_ELEMENT, VMContext, for_each_builtin};
 use gc_api::{BulkSource, BulkWrite, CellKind, GcKind, NewObject, RefRange, SlowOp, VMGcRef};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -304,6 +305,16 @@ fn elem_drop(store: &mut StoreOpaque, instance: u32, segment: u64) -> Outcome {
     Ok(0)
 }
 
+fn table_element(store: &mut StoreOpaque, instance: u32, table: u64, index: u64) -> Outcome {
+    let id = table_id(store, instance, table);
+    let func = table::element(store, id, index as usize);
+    Ok(if func.is_null() { NULL_ELEMENT } else { func as u64 })
+}
+
+fn ref_func(store: &mut StoreOpaque, instance: u32, function: u64) -> Outcome {
+    Ok(instance::func_ref(store, instance, function as u32) as u64)
+}
+
 // ---- Objects ----
 
 fn gc_alloc(store: &mut StoreOpaque, _: u32, kind_bits: u64, ty: u64, size: u64, length: u64) -> Outcome {
@@ -378,7 +389,7 @@ fn array_init_data(
 }
 
 fn array_new_elem(store: &mut StoreOpaque, instance: u32, ty: u64, segment: u64, from: u64, count: u64) -> Outcome {
-    let len = store.instances[instance as usize].segments[segment as usize].len();
+    let len = store.instances[instance as usize].segment_len(segment as u32);
     range(from, count, len).ok_or(Trap::TableOutOfBounds)?;
     let array = store.alloc_array(ty as TypeIndex, count as u32)?;
     copy_segment(store, instance, ty, &array, 0, segment, from, count as u32, Novelty::New);
@@ -397,7 +408,7 @@ fn array_init_elem(
 ) -> Outcome {
     let array = array(to_array)?;
     let (to, count) = elements(store, &array, to, count)?;
-    let len = store.instances[instance as usize].segments[segment as usize].len();
+    let len = store.instances[instance as usize].segment_len(segment as u32);
     range(from, count as u64, len).ok_or(Trap::TableOutOfBounds)?;
     copy_segment(store, instance, ty, &array, to, segment, from, count, Novelty::Old);
     Ok(0)
@@ -420,15 +431,15 @@ fn copy_segment(
     }
     let (offset, _) = span(store.registry().array_layout(ty as TypeIndex), to, count);
     let from = from as usize..from as usize + count as usize;
-    if let Segment::Funcs(funcs) = &store.instances[instance as usize].segments[segment as usize] {
-        for (i, func) in funcs[from].iter().enumerate() {
-            store.memory().store_u32(array.raw(), offset + i as u32 * 4, store.func_id(*func));
-        }
-        return;
-    }
     let (heap, parts) = store.parts();
     match &parts.instances[instance as usize].segments[segment as usize] {
-        Segment::Funcs(_) => unreachable!("handled above"),
+        Segment::Dropped => unreachable!("it has no elements"),
+        Segment::Funcs => {
+            for (i, item) in from.enumerate() {
+                let func = instance::segment_func(store, instance, segment as u32, item);
+                store.memory().store_u32(array.raw(), offset + i as u32 * 4, store.func_id(func));
+            }
+        }
         Segment::Refs(cells) => {
             heap.write_refs(BulkWrite {
                 to: RefRange::Array { array, start: to, length: count },

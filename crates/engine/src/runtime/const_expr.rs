@@ -1,5 +1,6 @@
 //! Constant expressions: a small interpreter. Intermediate references stand in handle slots, because allocation may collect.
 
+use super::instance::func_ref;
 use super::objects::Novelty;
 use super::store::StoreOpaque;
 use crate::api::Trap;
@@ -69,9 +70,7 @@ impl Machine<'_> {
             ConstOp::V128(bits) => Constant::Bits(bits),
             // Both kinds of null are all zero; which one it is no longer matters.
             ConstOp::RefNull => Constant::Bits(0),
-            ConstOp::RefFunc(index) => {
-                Constant::Bits(self.store.instances[self.instance as usize].func(index) as u64 as u128)
-            }
+            ConstOp::RefFunc(index) => Constant::Bits(func_ref(self.store, self.instance, index) as u64 as u128),
             ConstOp::GlobalGet(index) => self.global(index),
             ConstOp::I32Add => self.binary(|a, b| (a as u32).wrapping_add(b as u32) as u64),
             ConstOp::I32Sub => self.binary(|a, b| (a as u32).wrapping_sub(b as u32) as u64),

@@ -4,16 +4,15 @@ use super::const_expr::{evaluate, write_global};
 use super::memory::{LocalMemory, Memory, MemoryError};
 use super::shared::SharedMemory;
 use super::store::{Global, StoreOpaque, Tag};
-use super::table::{Elements, Table, refusal};
+use super::table::{Elements, Source, Table, Words, element, refusal};
 use crate::api::{Error, ModuleInner, Result, Trap};
-use crate::info::{ElementItems, ElementSegment, SegmentMode};
+use crate::info::{ConstExpr, ElementItems, SegmentMode};
 use crate::types::MemoryType;
-use crate::vm::{VMContext, VMFuncRef, VMFunctionImport, VMMemory, VMTable, ValRaw};
-use gc_api::{BulkSource, BulkWrite, CellKind, RefCell32, RefRange, VMGcRef};
+use crate::vm::{TableInit, VMContext, VMFuncRef, VMFunctionImport, VMMemory, VMTable, ValRaw};
+use gc_api::{BulkSource, BulkWrite, CellKind, RefCell32, RefRange, VMGcRef, WriteSite};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// An instance of a module. Index spaces begin with the imports; their items are the store's, by id.
 pub struct Instance {
@@ -29,7 +28,7 @@ pub struct Instance {
     pub globals: Vec<u32>,
     /// Tags.
     pub tags: Box<[u32]>,
-    /// Element segments; empty when dropped.
+    /// Element segments.
     pub segments: Vec<Segment>,
     /// Data segments that have been dropped.
     pub dropped_data: Vec<bool>,
@@ -37,22 +36,12 @@ pub struct Instance {
 
 /// The elements of a segment.
 pub enum Segment {
-    /// Function references.
-    Funcs(Box<[*const VMFuncRef]>),
+    /// None: it was dropped.
+    Dropped,
+    /// Function references: [`segment_func`] gives them.
+    Funcs,
     /// References into the heap.
     Refs(Box<[RefCell32]>),
-}
-
-impl Segment {
-    const EMPTY: fn() -> Segment = || Segment::Funcs(Box::new([]));
-
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        match self {
-            Segment::Funcs(funcs) => funcs.len(),
-            Segment::Refs(cells) => cells.len(),
-        }
-    }
 }
 
 /// What is given for an import, by its id in the store.
@@ -109,19 +98,69 @@ impl Instance {
         unsafe { self.context.byte_add(at).cast() }
     }
 
-    /// The reference of the function `index`, which is imported or can escape.
-    ///
-    /// # Panics
-    /// When it is neither.
-    pub fn func(&self, index: u32) -> *const VMFuncRef {
-        let info = &self.module.info;
-        if index < info.imported_funcs {
-            let import: NonNull<VMFunctionImport> = self.part(info.offsets.func_imports, index as usize);
-            // SAFETY: written when the instance was made.
-            return unsafe { import.as_ref() }.func_ref;
+    /// Number of elements of a segment; 0 when it was dropped.
+    pub fn segment_len(&self, segment: u32) -> usize {
+        match &self.segments[segment as usize] {
+            Segment::Dropped => 0,
+            Segment::Funcs => match &self.module.info.elements[segment as usize].items {
+                ElementItems::Funcs(funcs) => funcs.len(),
+                ElementItems::Exprs(exprs) => exprs.len(),
+            },
+            Segment::Refs(cells) => cells.len(),
         }
-        let position = *info.escaping.get(&index).expect("a function whose reference is taken escapes");
-        self.part::<VMFuncRef>(info.offsets.func_refs, position as usize).as_ptr()
+    }
+}
+
+/// The reference of the function `index` of an instance, which is imported or can escape. Made if it was not.
+///
+/// # Panics
+/// When it is neither.
+pub fn func_ref(store: &mut StoreOpaque, instance: u32, index: u32) -> *const VMFuncRef {
+    let own = &store.instances[instance as usize];
+    let info = &own.module.info;
+    if index < info.imported_funcs {
+        let import: NonNull<VMFunctionImport> = own.part(info.offsets.func_imports, index as usize);
+        // SAFETY: written when the instance was made.
+        return unsafe { import.as_ref() }.func_ref;
+    }
+    let position = *info.escaping.get(&index).expect("a function whose reference is taken escapes") as usize;
+    let place = own.part::<VMFuncRef>(info.offsets.func_refs, position);
+    // SAFETY: a part of the context, which is all zero until it is written here; compiled code, which reads it, waits.
+    if unsafe { place.as_ref() }.id == 0 {
+        define_func(store, instance, position, index, place);
+    }
+    place.as_ptr()
+}
+
+/// Makes the reference of the function `index`, which stands at `position` among those that can escape.
+fn define_func(store: &mut StoreOpaque, instance: u32, position: usize, index: u32, place: NonNull<VMFuncRef>) {
+    let id = store.push_func(place.as_ptr());
+    let own = &store.instances[instance as usize];
+    let (module, info) = (&own.module, &own.module.info);
+    let type_index = info.funcs[index as usize];
+    let wasm_call = module.code.address((index - info.imported_funcs) as usize).cast();
+    let (vmctx, array_call) = (own.context(), module.array_call(position));
+    // SAFETY: the caller got the place from `Instance::part`; compiled code, which reads it, waits.
+    unsafe { place.write(VMFuncRef { wasm_call, vmctx, array_call, type_index, id }) };
+}
+
+/// Item `item` of a segment of functions, whether or not that was dropped. Made if it was not.
+///
+/// # Panics
+/// When there is none.
+pub fn segment_func(store: &mut StoreOpaque, instance: u32, segment: u32, item: usize) -> *const VMFuncRef {
+    let module = &store.instances[instance as usize].module;
+    match &module.info.elements[segment as usize].items {
+        ElementItems::Funcs(funcs) => {
+            let index = funcs[item];
+            func_ref(store, instance, index)
+        }
+        ElementItems::Exprs(_) => {
+            let module = module.clone();
+            let ElementItems::Exprs(exprs) = &module.info.elements[segment as usize].items else { unreachable!() };
+            let value = evaluate(store, instance, &exprs[item]).expect("an expression of a function makes no object");
+            value.raw(store) as u64 as *const VMFuncRef
+        }
     }
 }
 
@@ -221,7 +260,8 @@ fn initialise(store: &mut StoreOpaque, index: u32, imports: &[ImportedItem]) -> 
     for (i, ty) in info.tables[tables.len()..].iter().enumerate() {
         let vm = store.instances[index as usize].part::<VMTable>(offsets.tables, i);
         // SAFETY: the context lives until the store is dropped, or this table is in `roll_back`.
-        let table = unsafe { Table::new(*ty, vm) }.ok_or_else(|| Error::system("making a table", refusal(ty.min)))?;
+        let table = unsafe { Table::new(*ty, vm, store.engine().config().table_init) }
+            .ok_or_else(|| Error::system("making a table", refusal(ty.min)))?;
         tables.push(store.tables.len() as u32);
         store.tables.push(table);
     }
@@ -231,7 +271,12 @@ fn initialise(store: &mut StoreOpaque, index: u32, imports: &[ImportedItem]) -> 
         memories.push(store.memories.len() as u32);
         store.memories.push(memory);
     }
-    define_funcs(store, index);
+    if store.engine().config().table_init == TableInit::Eager {
+        for (position, function) in module.escaping.iter().enumerate() {
+            let place = store.instances[index as usize].part(offsets.func_refs, position);
+            define_func(store, index, position, *function, place);
+        }
+    }
     let instance = &mut store.instances[index as usize];
     instance.tables = tables.into();
     instance.memories = memories.into();
@@ -254,16 +299,21 @@ fn initialise(store: &mut StoreOpaque, index: u32, imports: &[ImportedItem]) -> 
         let value = evaluate(store, index, expr)?;
         let id = store.instances[index as usize].tables[info.imported_tables as usize + i];
         let (raw, count) = (value.raw(store), store.tables[id as usize].len());
-        let filled = table_fill(store, id, 0, raw as u64, count);
+        fill_new(store, id, 0, raw as u64, count);
         value.release(store);
-        filled?;
     }
-    for segment in &info.elements {
-        let segment = match segment.mode {
-            SegmentMode::Declared => Segment::EMPTY(),
-            SegmentMode::Active { .. } | SegmentMode::Passive => evaluate_segment(store, index, segment)?,
+    for (i, segment) in info.elements.iter().enumerate() {
+        let empty = match segment.mode {
+            SegmentMode::Declared => Segment::Dropped,
+            _ if !segment.ty.is_gc_ref() => Segment::Funcs,
+            // A root from the start: evaluating an element may collect.
+            _ => Segment::Refs(segment.items.exprs().iter().map(|_| RefCell32::null()).collect()),
         };
-        store.instances[index as usize].segments.push(segment);
+        let allocates = matches!(empty, Segment::Refs(_));
+        store.instances[index as usize].segments.push(empty);
+        if allocates {
+            evaluate_segment(store, index, i, segment.items.exprs())?;
+        }
     }
     Ok(())
 }
@@ -281,51 +331,17 @@ fn define_memory(ty: MemoryType, vm: NonNull<VMMemory>) -> Result<Memory, Memory
     Ok(Memory::Local(unsafe { LocalMemory::new(ty, vm) }?))
 }
 
-/// Writes the references of the functions that can escape.
-fn define_funcs(store: &mut StoreOpaque, index: u32) {
-    let module = store.instances[index as usize].module.clone();
-    let (info, vmctx) = (&module.info, store.instances[index as usize].context());
-    for (position, function) in module.escaping.iter().enumerate() {
-        let place = store.instances[index as usize].part::<VMFuncRef>(info.offsets.func_refs, position);
-        let id = store.push_func(place.as_ptr());
-        let type_index = info.funcs[*function as usize];
-        let wasm_call = module.code.address((*function - info.imported_funcs) as usize).cast();
-        let array_call = module.array_call(position);
-        // SAFETY: `part` checked the place; nobody reads it yet.
-        unsafe { place.write(VMFuncRef { wasm_call, vmctx, array_call, type_index, id }) };
+/// Fills in a segment of references into the heap.
+fn evaluate_segment(store: &mut StoreOpaque, index: u32, segment: usize, exprs: &[ConstExpr]) -> Result<()> {
+    for (i, expr) in exprs.iter().enumerate() {
+        let value = evaluate(store, index, expr)?;
+        let raw = VMGcRef::from_raw(value.raw(store) as u32);
+        let (heap, parts) = store.parts();
+        let Segment::Refs(cells) = &parts.instances[index as usize].segments[segment] else { unreachable!() };
+        heap.write_ref(WriteSite::Cell { kind: CellKind::Segment, cell: &cells[i] }, raw.as_ref());
+        value.release(store);
     }
-}
-
-fn evaluate_segment(store: &mut StoreOpaque, index: u32, segment: &ElementSegment) -> Result<Segment> {
-    let instance = &store.instances[index as usize];
-    match &segment.items {
-        ElementItems::Funcs(funcs) => Ok(Segment::Funcs(funcs.iter().map(|func| instance.func(*func)).collect())),
-        ElementItems::Exprs(exprs) if segment.ty.is_gc_ref() => {
-            // A root from the start: evaluating the next element may collect.
-            let cells = exprs.iter().map(|_| RefCell32::null()).collect();
-            let position = store.instances[index as usize].segments.len();
-            store.instances[index as usize].segments.push(Segment::Refs(cells));
-            for (i, expr) in exprs.iter().enumerate() {
-                let value = evaluate(store, index, expr)?;
-                let raw = VMGcRef::from_raw(value.raw(store) as u32);
-                let (heap, parts) = store.parts();
-                let Segment::Refs(cells) = &parts.instances[index as usize].segments[position] else { unreachable!() };
-                let site = gc_api::WriteSite::Cell { kind: CellKind::Segment, cell: &cells[i] };
-                heap.write_ref(site, raw.as_ref());
-                value.release(store);
-            }
-            Ok(store.instances[index as usize].segments.pop().expect("pushed above"))
-        }
-        ElementItems::Exprs(exprs) => {
-            let mut funcs = Vec::with_capacity(exprs.len());
-            for expr in exprs {
-                let value = evaluate(store, index, expr)?;
-                funcs.push(value.raw(store) as u64 as *const VMFuncRef);
-                value.release(store);
-            }
-            Ok(Segment::Funcs(funcs.into()))
-        }
-    }
+    Ok(())
 }
 
 fn roll_back(store: &mut StoreOpaque, mark: Mark) {
@@ -360,8 +376,12 @@ fn run_segments(store: &mut StoreOpaque, index: u32) -> Result<()> {
     for (i, segment) in module.info.elements.iter().enumerate() {
         if let SegmentMode::Active { target, offset } = &segment.mode {
             let to = offset_of(store, offset)?;
-            let count = store.instances[index as usize].segments[i].len() as u64;
-            table_init(store, index, *target, i as u32, to, 0, count)?;
+            let count = store.instances[index as usize].segment_len(i as u32) as u64;
+            // Nobody has written to the instance's own tables, unless they have an initial element.
+            let own = target.checked_sub(module.info.imported_tables);
+            let untouched = own.is_some_and(|own| module.info.table_inits[own as usize].is_none());
+            let words = if untouched { Words::Zero } else { Words::Any };
+            init_table(store, index, *target, i as u32, to, 0, count, words)?;
             drop_segment(store, index, i as u32);
         }
     }
@@ -384,7 +404,7 @@ pub fn range(start: u64, count: u64, len: usize) -> Option<std::ops::Range<usize
 /// `elem.drop`
 pub fn drop_segment(store: &mut StoreOpaque, instance: u32, segment: u32) {
     let dropped =
-        std::mem::replace(&mut store.instances[instance as usize].segments[segment as usize], Segment::EMPTY());
+        std::mem::replace(&mut store.instances[instance as usize].segments[segment as usize], Segment::Dropped);
     if let Segment::Refs(cells) = dropped {
         let to = RefRange::Cells { kind: CellKind::Segment, cells: &cells };
         store.heap_mut().write_refs(BulkWrite { to, from: BulkSource::Fill(None), initializing: false });
@@ -439,18 +459,43 @@ pub fn table_init(
     from: u64,
     count: u64,
 ) -> Result<(), Trap> {
+    init_table(store, instance, table, segment, to, from, count, Words::Any)
+}
+
+/// Fewer elements are written rather than noted, where either will do.
+const FEW: usize = 32;
+
+/// `table.init` of elements whose words are known to be 0, or not.
+#[expect(clippy::too_many_arguments, reason = "what the instruction takes, and what is known")]
+fn init_table(
+    store: &mut StoreOpaque,
+    instance: u32,
+    table: u32,
+    segment: u32,
+    to: u64,
+    from: u64,
+    count: u64,
+    words: Words,
+) -> Result<(), Trap> {
     let (heap, parts) = store.parts();
-    let instance = &parts.instances[instance as usize];
-    let table = &parts.tables[instance.tables[table as usize] as usize];
-    let segment = &instance.segments[segment as usize];
+    let own = &parts.instances[instance as usize];
+    let id = own.tables[table as usize];
+    let table = &parts.tables[id as usize];
     let to = range(to, count, table.len() as usize).ok_or(Trap::TableOutOfBounds)?;
-    let from = range(from, count, segment.len()).ok_or(Trap::TableOutOfBounds)?;
-    match (table.elements(), segment) {
+    let from = range(from, count, own.segment_len(segment)).ok_or(Trap::TableOutOfBounds)?;
+    match (table.elements(), &own.segments[segment as usize]) {
         // A dropped segment, of which nothing was asked.
         _ if from.is_empty() => {}
-        (Elements::Funcs(to_elements), Segment::Funcs(funcs)) => {
-            for (element, func) in to_elements[to].iter().zip(&funcs[from]) {
-                element.store(*func as u64, Relaxed);
+        (Elements::Funcs(elements), Segment::Funcs)
+            if elements.is_lazy() && (words == Words::Zero || to.len() > FEW) =>
+        {
+            let source = Source::Segment { instance, segment, item: from.start };
+            store.tables[id as usize].funcs_mut().note(to, source, words);
+        }
+        (Elements::Funcs(_), Segment::Funcs) => {
+            for (element, item) in to.zip(from) {
+                let func = segment_func(store, instance, segment, item);
+                store.tables[id as usize].funcs().set(element, func);
             }
         }
         (Elements::Refs(to_cells), Segment::Refs(from_cells)) => heap.write_refs(BulkWrite {
@@ -473,7 +518,7 @@ pub fn table_fill(store: &mut StoreOpaque, id: u32, to: u64, raw: u64, count: u6
     let table = &parts.tables[id as usize];
     let to = range(to, count, table.len() as usize).ok_or(Trap::TableOutOfBounds)?;
     match table.elements() {
-        Elements::Funcs(elements) => elements[to].iter().for_each(|element| element.store(raw, Relaxed)),
+        Elements::Funcs(elements) => to.for_each(|element| elements.set(element, raw as *const VMFuncRef)),
         Elements::Refs(cells) => {
             let value = VMGcRef::from_raw(raw as u32);
             heap.write_refs(BulkWrite {
@@ -499,16 +544,17 @@ pub fn table_copy(
     from: u64,
     count: u64,
 ) -> Result<(), Trap> {
+    let to = range(to, count, store.tables[to_id as usize].len() as usize).ok_or(Trap::TableOutOfBounds)?;
+    let from = range(from, count, store.tables[from_id as usize].len() as usize).ok_or(Trap::TableOutOfBounds)?;
+    if let Elements::Funcs(_) = store.tables[from_id as usize].elements() {
+        for index in from.clone() {
+            element(store, from_id, index);
+        }
+    }
     let (heap, parts) = store.parts();
     let (to_table, from_table) = (&parts.tables[to_id as usize], &parts.tables[from_id as usize]);
-    let to = range(to, count, to_table.len() as usize).ok_or(Trap::TableOutOfBounds)?;
-    let from = range(from, count, from_table.len() as usize).ok_or(Trap::TableOutOfBounds)?;
     match (to_table.elements(), from_table.elements()) {
-        (Elements::Funcs(to_elements), Elements::Funcs(from_elements)) => {
-            let one = |i: usize| to_elements[to.start + i].store(from_elements[from.start + i].load(Relaxed), Relaxed);
-            // The order matters only when they are the same table.
-            if to.start > from.start { (0..to.len()).rev().for_each(one) } else { (0..to.len()).for_each(one) }
-        }
+        (Elements::Funcs(to_elements), Elements::Funcs(from_elements)) => to_elements.copy(to, from_elements, from),
         (Elements::Refs(to_cells), Elements::Refs(from_cells)) => heap.write_refs(BulkWrite {
             to: RefRange::Cells { kind: CellKind::Table, cells: &to_cells[to] },
             from: BulkSource::Copy(RefRange::Cells { kind: CellKind::Table, cells: &from_cells[from] }),
@@ -523,8 +569,18 @@ pub fn table_copy(
 /// `table.grow` of the store's table `id`; a reference in `raw` is borrowed. The old length, or `None` when it cannot grow.
 pub fn table_grow(store: &mut StoreOpaque, id: u32, delta: u64, raw: u64) -> Option<u64> {
     let old = store.tables[id as usize].grow(delta)?;
-    if raw != 0 {
-        table_fill(store, id, old, raw, delta).expect("the table has just grown by so much");
-    }
+    fill_new(store, id, old, raw, delta);
     Some(old)
+}
+
+/// Sets elements that have never been written; a reference in `raw` is borrowed. They exist.
+pub fn fill_new(store: &mut StoreOpaque, id: u32, to: u64, raw: u64, count: u64) {
+    match store.tables[id as usize].elements_mut() {
+        _ if raw == 0 => {}
+        Elements::Funcs(elements) if elements.is_lazy() && count > FEW as u64 => {
+            let source = Source::Func(raw as *const VMFuncRef);
+            elements.note(to as usize..(to + count) as usize, source, Words::Zero);
+        }
+        _ => table_fill(store, id, to, raw, count).expect("the elements exist"),
+    }
 }
