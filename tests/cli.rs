@@ -385,6 +385,7 @@ fn unknown_names_list_what_there_is() {
     gleaner(&["run", "--gc", "drc:young=soon", hello]).fails(2, &["young=soon", "whole number"]);
     gleaner(&["run", "--zeal", "often", hello]).fails(2, &["`often`", "`alloc:N` (collect at every Nth allocation)"]);
     gleaner(&["wast", "--suite", "--zeal", "alloc:0"]).fails(2, &["alloc:0", "from 1 on", "`alloc:N`"]);
+    gleaner(&["run", "--table-init", "soon", hello]).fails(2, &["soon", "lazy", "eager"]);
     gleaner(&["run", "--heap", "much", hello]).fails(2, &["`much` is no size", "MiB"]);
     gleaner(&["run", "--heap", "8GiB", hello]).fails(2, &["4GiB"]);
     gleaner(&["run", "--stack", "1", hello]).fails(2, &["64.0 KiB"]);

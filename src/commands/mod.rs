@@ -129,6 +129,9 @@ struct Tuning {
     /// When function references in tables are made: at the first use, or at instantiation
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Lazy)]
     table_init: When,
+    /// Let each `call_indirect` through a table that nothing can change remember what it called last
+    #[arg(long)]
+    call_indirect_cache: bool,
 }
 
 /// When function references are made.
@@ -140,6 +143,7 @@ enum When {
 
 impl Tuning {
     fn apply(self, config: Config) -> Config {
+        let config = config.call_indirect_cache(self.call_indirect_cache);
         config.table_init(match self.table_init {
             When::Lazy => TableInit::Lazy,
             When::Eager => TableInit::Eager,

@@ -52,6 +52,25 @@ pub struct ModuleInfo {
     pub bodies: Vec<Range<usize>>,
     /// The layout of an instance's record.
     pub offsets: Offsets,
+    /// The tables that nothing can change, if they were looked for.
+    pub fixed_tables: FixedTables,
+}
+
+/// The tables that nothing can change, and the calls through them.
+#[derive(Debug, Default)]
+pub struct FixedTables {
+    /// By table; empty when none is fixed.
+    pub tables: Vec<Option<FixedTable>>,
+    /// By defined function, the number of its first `call_indirect` through such a table; at the end the number of all.
+    /// Unreachable ones count, but are not compiled.
+    pub sites: Vec<u32>,
+}
+
+/// A table that nothing can change.
+#[derive(Debug)]
+pub struct FixedTable {
+    /// The types of the functions that it may hold, beside nulls; `None` when they are not known.
+    pub holds: Option<Box<[TypeIndex]>>,
 }
 
 impl ModuleInfo {

@@ -29,6 +29,7 @@
 
 mod api;
 mod compile;
+mod fixed_tables;
 mod info;
 mod parse;
 mod runtime;

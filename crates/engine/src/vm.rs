@@ -110,6 +110,24 @@ impl VMTable {
     pub const LENGTH: i32 = 8;
 }
 
+/// What a `call_indirect` called last, through a table that nothing can change.
+#[repr(C)]
+pub struct VMCallCache {
+    /// The index, plus 1; 0 when nothing was called yet.
+    pub key: u64,
+    /// As in [`VMFuncRef`].
+    pub wasm_call: *const c_void,
+    /// As in [`VMFuncRef`].
+    pub vmctx: *mut VMContext,
+}
+
+impl VMCallCache {
+    pub const SIZE: i32 = 24;
+    pub const KEY: i32 = 0;
+    pub const WASM_CALL: i32 = 8;
+    pub const VMCTX: i32 = 16;
+}
+
 /// A linear memory. `base` never changes: growth happens inside a reservation.
 ///
 /// The record of a shared memory stands outside all stores; in the context of the instance that defines it there is its
@@ -282,9 +300,14 @@ pub struct Offsets {
     pub globals: u32,
     /// [`VMFuncRef`]s of the defined functions that escape, in the order of `ModuleInfo::escaping`. All zero until it is made.
     pub func_refs: u32,
+    /// [`VMCallCache`]s, if there are any.
+    pub call_caches: u32,
     /// Bytes in all.
     pub size: u32,
 }
+
+/// Bytes of an instance's record, at most.
+const MAX_CONTEXT: u64 = 1 << 30;
 
 /// How many of each a module imports and defines.
 #[derive(Clone, Copy, Debug, Default)]
@@ -320,9 +343,21 @@ impl Offsets {
             memories: take(counts.memories, VMMemory::SIZE as u64, 8),
             globals: take(counts.globals, GLOBAL_SIZE as u64, 16),
             func_refs: take(counts.func_refs, VMFuncRef::SIZE as u64, 8),
+            call_caches: 0,
             size: 0,
         };
-        (at <= 1 << 30).then_some(Offsets { size: at as u32, ..offsets })
+        (at <= MAX_CONTEXT).then_some(Offsets { size: at as u32, ..offsets })
+    }
+
+    /// Makes room for caches of calls, if that leaves the record small enough.
+    #[must_use]
+    pub fn add_call_caches(&mut self, count: u32) -> bool {
+        let start = (self.size as u64).next_multiple_of(8);
+        let end = start + count as u64 * VMCallCache::SIZE as u64;
+        if end <= MAX_CONTEXT {
+            (self.call_caches, self.size) = (start as u32, end as u32);
+        }
+        end <= MAX_CONTEXT
     }
 }
 
@@ -432,6 +467,10 @@ const _: () = {
     assert!(offset_of!(VMFunctionImport, func_ref) == VMFunctionImport::FUNC_REF as usize);
     assert!(size_of::<VMTable>() == VMTable::SIZE as usize);
     assert!(offset_of!(VMTable, length) == VMTable::LENGTH as usize);
+    assert!(size_of::<VMCallCache>() == VMCallCache::SIZE as usize);
+    assert!(offset_of!(VMCallCache, key) == VMCallCache::KEY as usize);
+    assert!(offset_of!(VMCallCache, wasm_call) == VMCallCache::WASM_CALL as usize);
+    assert!(offset_of!(VMCallCache, vmctx) == VMCallCache::VMCTX as usize);
     assert!(size_of::<VMMemory>() == VMMemory::SIZE as usize);
     assert!(offset_of!(VMMemory, length) == VMMemory::LENGTH as usize);
     assert!(offset_of!(VMStoreContext, stack_limit) == VMStoreContext::STACK_LIMIT as usize);

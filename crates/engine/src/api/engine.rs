@@ -40,6 +40,8 @@ pub struct Config {
     pub zeal: Zeal,
     /// When the function references in tables are made.
     pub table_init: TableInit,
+    /// Whether each `call_indirect` through a table that nothing can change remembers what it called last.
+    pub call_indirect_cache: bool,
 }
 
 /// How accesses through null are found.
@@ -78,6 +80,7 @@ impl Config {
             profiler: Profiler::None,
             zeal: Zeal::OFF,
             table_init: TableInit::Lazy,
+            call_indirect_cache: false,
         }
     }
 
@@ -132,6 +135,12 @@ impl Config {
     /// Sets [`Config::table_init`].
     pub fn table_init(mut self, when: TableInit) -> Config {
         self.table_init = when;
+        self
+    }
+
+    /// Sets [`Config::call_indirect_cache`].
+    pub fn call_indirect_cache(mut self, cache: bool) -> Config {
+        self.call_indirect_cache = cache;
         self
     }
 }

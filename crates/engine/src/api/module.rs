@@ -4,6 +4,7 @@ use super::engine::{Code, Way, publish, trampoline_type};
 use super::{Engine, Error, ErrorKind, Result};
 use crate::compile::CompileError;
 use crate::compile::{Emit, Trampoline};
+use crate::fixed_tables;
 use crate::info::{ExternKind, ModuleInfo, TrampolineType};
 use crate::parse::{Parsed, classify, parse};
 use crate::runtime::code::CodeObject;
@@ -75,7 +76,7 @@ impl Module {
     /// # Errors
     /// As [`Module::new`].
     pub fn from_binary(engine: &Engine, bytes: &[u8]) -> Result<Module> {
-        let Parsed { info, funcs } = parse(bytes, engine.registry())?;
+        let Parsed { info, funcs } = parsed(engine, bytes)?;
         let code = engine.compiler().compile_module(&info, bytes, funcs).map_err(|error| refusal(bytes, error))?;
         let code = publish(engine.config().profiler, code, |i| info.full_name(info.imported_funcs + i as u32))?;
         let mut escaping: Vec<u32> = info.escaping.keys().copied().collect();
@@ -148,7 +149,7 @@ impl Module {
         select: impl Fn(u32, Option<&str>) -> bool,
     ) -> Result<Vec<(String, String)>> {
         let bytes = wat::parse_bytes(source.as_ref()).map_err(text_error)?;
-        let Parsed { info, funcs } = parse(&bytes, engine.registry())?;
+        let Parsed { info, funcs } = parsed(engine, &bytes)?;
         let mut texts = Vec::new();
         for (defined, func) in funcs.into_iter().enumerate() {
             let index = info.imported_funcs + defined as u32;
@@ -187,6 +188,19 @@ fn trampoline_types(engine: &Engine, types: impl Iterator<Item = TypeIndex>) -> 
     types.sort_by_key(|ty| ty.to_string());
     types.dedup();
     types
+}
+
+/// A module's declarations, with what the engine's options want to know of its code.
+fn parsed(engine: &Engine, bytes: &[u8]) -> Result<Parsed> {
+    let mut parsed = parse(bytes, engine.registry())?;
+    if engine.config().call_indirect_cache {
+        let info = &mut parsed.info;
+        let found = fixed_tables::find(info, bytes);
+        if info.offsets.add_call_caches(found.sites.last().copied().unwrap_or(0)) {
+            info.fixed_tables = found;
+        }
+    }
+    Ok(parsed)
 }
 
 /// Says what is wrong with a body: invalid, or in need of a feature that is not supported.

@@ -103,6 +103,7 @@ impl Config {
             profiler,
             zeal,
             table_init,
+            call_indirect_cache,
         } = self;
         let opt_level = match opt_level {
             OptLevel::None => "none",
@@ -131,6 +132,7 @@ impl Config {
             ("profiler", text(profiler)),
             ("zeal", text(if *zeal == Zeal::OFF { "off".to_string() } else { zeal.to_string() })),
             ("table_init", text(table_init)),
+            ("call_indirect_cache", Switch(*call_indirect_cache)),
         ]
     }
 }

@@ -3,7 +3,7 @@
 use super::clif_type;
 use super::translate::{Operands, Translator};
 use crate::types::{HeapType, RefType};
-use crate::vm::{Builtin, TableInit, VMFuncRef, VMFunctionImport, trap_codes};
+use crate::vm::{Builtin, TableInit, VMCallCache, VMFuncRef, VMFunctionImport, trap_codes};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
@@ -107,35 +107,99 @@ impl Translator<'_, '_> {
     fn call_indirect(&mut self, type_index: u32, table: u32, tail: Tail) {
         let expected = self.env.info.types.get(type_index);
         let index = self.pop();
+        let (code, callee) = match self.call_cache(table) {
+            Some(cache) => self.cached_target(cache, expected, table, index),
+            None => self.indirect_target(expected, table, index),
+        };
+        let signature = self.signature(expected);
+        self.call(Callee::Indirect(signature, code), callee, expected, tail);
+    }
+
+    /// Where in the instance's record the next `call_indirect` keeps what it called last: for a table that nothing can change, if
+    /// the engine's options want that.
+    fn call_cache(&mut self, table: u32) -> Option<i32> {
+        let info = self.env.info;
+        info.fixed_tables.tables.get(table as usize)?.as_ref()?;
+        // As many have been counted as there are calls.
+        let site = self.call_sites.next()?;
+        Some(info.offsets.call_caches as i32 + site as i32 * VMCallCache::SIZE)
+    }
+
+    /// The code and the context that an indirect call leads to: those of the last time if the index is the same, without
+    /// a look at the table. Nothing can have changed there, and all checks have been passed.
+    fn cached_target(&mut self, cache: i32, expected: TypeIndex, table: u32, index: Value) -> (Value, Value) {
+        let hit = self.b.create_block();
+        let miss = self.b.create_block();
+        let done = self.b.create_block();
+        self.b.set_cold_block(miss);
+        let [code, callee] = [(); 2].map(|()| self.b.append_block_param(done, I64));
+        let flags = Region::Context.flags(self.b.func);
+        let wide = self.wide(index);
+        let key = self.b.ins().iadd_imm_s(wide, 1);
+        let last = self.b.ins().load(I64, flags, self.env.vmctx, cache + VMCallCache::KEY);
+        let same = self.b.ins().icmp(IntCC::Equal, key, last);
+        self.b.ins().brif(same, hit, &[], miss, &[]);
+
+        self.b.seal_block(hit);
+        self.b.switch_to_block(hit);
+        let places = [VMCallCache::WASM_CALL, VMCallCache::VMCTX];
+        let known = places.map(|at| self.b.ins().load(I64, flags, self.env.vmctx, cache + at));
+        self.b.ins().jump(done, &known.map(BlockArg::Value));
+
+        self.b.seal_block(miss);
+        self.b.switch_to_block(miss);
+        let (new_code, new_callee) = self.indirect_target(expected, table, index);
+        self.b.ins().store(flags, key, self.env.vmctx, cache + VMCallCache::KEY);
+        self.b.ins().store(flags, new_code, self.env.vmctx, cache + VMCallCache::WASM_CALL);
+        self.b.ins().store(flags, new_callee, self.env.vmctx, cache + VMCallCache::VMCTX);
+        self.b.ins().jump(done, &[BlockArg::Value(new_code), BlockArg::Value(new_callee)]);
+
+        self.b.seal_block(done);
+        self.b.switch_to_block(done);
+        (code, callee)
+    }
+
+    /// The code and the context that an indirect call leads to.
+    fn indirect_target(&mut self, expected: TypeIndex, table: u32, index: Value) -> (Value, Value) {
         let element = self.env.info.tables[table as usize].element;
         // Null is 0 or 1: the first access to it faults, because the first page of the address space is never mapped.
         let func = self.func_element(table, index, trap_codes::INDIRECT_OUT_OF_BOUNDS);
         let mut null_trap = element.nullable.then_some(trap_codes::INDIRECT_CALL_TO_NULL);
-        let registry = &self.env.compiler.registry;
-        if !registry.heap_matches(element.heap, HeapType::ConcreteFunc(expected)) {
+        if !self.always_matches(table, element, expected) {
             let flags = Region::Context.flags(self.b.func).with_trap_code(null_trap.take());
             let actual = self.b.ins().load(I32, flags, func, VMFuncRef::TYPE_INDEX);
             let matches = self.type_test(actual, expected);
             self.b.ins().trapz(matches, trap_codes::BAD_SIGNATURE);
         }
-        self.call_func_ref(func, expected, null_trap, tail);
+        self.func_target(func, null_trap)
+    }
+
+    /// Whether every function in a table has type `expected`: by the elements' type, or because nothing can change the
+    /// table and its segments have no other functions.
+    fn always_matches(&self, table: u32, element: RefType, expected: TypeIndex) -> bool {
+        let (info, registry) = (self.env.info, &self.env.compiler.registry);
+        let fixed = info.fixed_tables.tables.get(table as usize).and_then(Option::as_ref);
+        let holds = fixed.and_then(|table| table.holds.as_deref());
+        registry.heap_matches(element.heap, HeapType::ConcreteFunc(expected))
+            || holds.is_some_and(|types| types.iter().all(|ty| registry.is_subtype(*ty, expected)))
     }
 
     fn call_ref(&mut self, type_index: u32, operand: RefType, tail: Tail) {
         let func = self.pop();
         let ty = self.env.info.types.get(type_index);
         let null_trap = operand.nullable.then_some(trap_codes::NULL_REFERENCE);
-        self.call_func_ref(func, ty, null_trap, tail);
+        let (code, callee) = self.func_target(func, null_trap);
+        let signature = self.signature(ty);
+        self.call(Callee::Indirect(signature, code), callee, ty, tail);
     }
 
-    /// Calls through a function reference that is known to have type `ty`; traps if it is null and may be.
-    fn call_func_ref(&mut self, func: Value, ty: TypeIndex, null_trap: Option<TrapCode>, tail: Tail) {
+    /// The code and the context of a function reference; traps if it is null and may be.
+    fn func_target(&mut self, func: Value, null_trap: Option<TrapCode>) -> (Value, Value) {
         let flags = Region::Context.flags(self.b.func).with_trap_code(null_trap);
         let code = self.b.ins().load(I64, flags, func, VMFuncRef::WASM_CALL);
         let flags = Region::Context.flags(self.b.func);
         let callee = self.b.ins().load(I64, flags, func, VMFuncRef::VMCTX);
-        let signature = self.signature(ty);
-        self.call(Callee::Indirect(signature, code), callee, ty, tail);
+        (code, callee)
     }
 
     /// Whether canonical type `actual` (an `i32`) is `expected` or below: one load and one compare where it has subtypes.

@@ -16,6 +16,7 @@ use cranelift_codegen::ir::types::{I8X16, I32, I64};
 use cranelift_codegen::ir::{self, Block, InstBuilder, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use gc_api::{Emitter, Region, StaticRef};
+use std::ops::Range;
 use wasmparser::{FuncValidator, FunctionBody, Operator, ValidatorResources};
 
 /// Translates the body of the `defined`-th function of a module's own into `context.func`.
@@ -51,6 +52,7 @@ pub(super) fn translate(
         control: Vec::new(),
         handlers: Vec::new(),
         locals: Vec::new(),
+        call_sites: call_sites(info, defined),
         reachable: true,
     };
     for (ty, value) in ty.params.iter().zip(&params[2..]) {
@@ -60,6 +62,13 @@ pub(super) fn translate(
     let Translator { b, .. } = t;
     b.finalize(compiler.isa.frontend_config());
     Ok(())
+}
+
+fn call_sites(info: &ModuleInfo, defined: usize) -> Range<u32> {
+    match info.fixed_tables.sites.get(defined..defined + 2) {
+        Some(ends) => ends[0]..ends[1],
+        None => 0..0,
+    }
 }
 
 /// Lets the prologue compare the stack pointer with `vmctx.store.stack_limit`.
@@ -91,6 +100,8 @@ pub(super) struct Translator<'a, 'f> {
     /// Handler blocks of the `try_table`s around, innermost last. A handler takes the exception as an `i64`.
     pub handlers: Vec<Block>,
     pub locals: Vec<Variable>,
+    /// The numbers of its calls through tables that nothing can change, from the next one on.
+    pub call_sites: Range<u32>,
     pub reachable: bool,
 }
 

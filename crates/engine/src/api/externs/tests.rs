@@ -8,9 +8,10 @@ use crate::types::{FuncType, HeapType, RefType, TableType, ValType};
 fn each(test: impl Fn(&mut Store<()>)) {
     for collector in [gc_null::COLLECTOR, gc_drc::COLLECTOR] {
         for init in [TableInit::Lazy, TableInit::Eager] {
-            for zeal in [Zeal::OFF, Zeal::every_nth_allocation(1)] {
+            for (zeal, cache) in [(Zeal::OFF, false), (Zeal::every_nth_allocation(1), false), (Zeal::OFF, true)] {
                 let config = Config::new(collector.with(&Default::default()).unwrap());
-                let engine = Engine::with_config(config.table_init(init).zeal(zeal)).unwrap();
+                let config = config.table_init(init).zeal(zeal).call_indirect_cache(cache);
+                let engine = Engine::with_config(config).unwrap();
                 let mut store = Store::new(&engine, ()).unwrap();
                 test(&mut store);
                 store.heap().check().unwrap();
@@ -58,7 +59,7 @@ const FUNCS: &str = "
 
 #[test]
 fn only_functions_that_are_used_are_made() {
-    const COUNT: usize = 20_000;
+    const COUNT: usize = 2_000;
     let funcs: String = (0..COUNT).map(|i| format!("(func $g{i} (result i32) (i32.const {i}))\n")).collect();
     let names: String = (0..COUNT).map(|i| format!(" $g{i}")).collect();
     let wat = format!(
@@ -74,11 +75,11 @@ fn only_functions_that_are_used_are_made() {
         let eager = store.engine().config().table_init == TableInit::Eager;
         assert_eq!(made(store), if eager { all } else { 0 });
         for _ in 0..2 {
-            assert_eq!(call(store, instance, "call", &[19_999]), Ok(19_999));
+            assert_eq!(call(store, instance, "call", &[1_999]), Ok(1_999));
             assert_eq!(call(store, instance, "is_null", &[7]), Ok(0));
         }
         assert_eq!(made(store), if eager { all } else { 4 });
-        assert_eq!(call(store, instance, "call", &[20_000]), Err(Trap::UndefinedElement));
+        assert_eq!(call(store, instance, "call", &[2_000]), Err(Trap::UndefinedElement));
     });
 }
 
@@ -503,6 +504,60 @@ fn function_references_in_objects() {
             assert_eq!([0, 1, 2].map(|i| call(store, instance, "array", &[i])), [Ok(2), null, Ok(2)]);
             let filled = [4, 5, 6, 7, 8, 10, 11].map(|i| call(store, instance, "fill", &[i]));
             assert_eq!(filled, [Ok(1), Ok(2), Ok(2), null, Ok(1), null, Ok(2)]);
+        }
+    });
+}
+
+#[test]
+fn calls_through_a_table_that_nothing_changes() {
+    let wat = format!(
+        r#"(module
+          (import "" "host" (func $host (type $n)))
+          {FUNCS}
+          (type $other (func))
+          (func $other (type $other))
+          (table $mixed funcref (elem $f0 $f1 $other $f2 $host))
+          (table $same 5 funcref)
+          (elem (table $same) (i32.const 1) func $f3 $f4 $host)
+          ;; Each call site by all indices in turn: what the last call found is of use to the next or is not.
+          (func (export "mixed") (param i32) (result i32) (call_indirect $mixed (type $n) (local.get 0)))
+          (func (export "same") (param i32) (result i32) (call_indirect $same (type $n) (local.get 0)))
+          (func (export "tail") (param i32) (result i32) (return_call_indirect $mixed (type $n) (local.get 0)))
+          (func (export "other") (param i32) (call_indirect $mixed (type $other) (local.get 0)))
+          (func (export "sum") (param i32) (result i32) (local $sum i32)
+            (loop $again
+              (local.set $sum (i32.add (local.get $sum) (i32.add
+                (call_indirect $same (type $n) (i32.const 2))
+                (call_indirect $same (type $n) (i32.add (i32.const 1) (i32.and (local.get 0) (i32.const 1)))))))
+              (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+            (local.get $sum)))"#
+    );
+    each(|store| {
+        let host = host(store, 77);
+        let instance = instance(store, &wat, &[host.into()]);
+        let (bad, null, outside) =
+            (Err(Trap::BadSignature), Err(Trap::UninitializedElement), Err(Trap::UndefinedElement));
+        for _ in 0..2 {
+            for index in [0, 0, 1, 2, 2, 3, 4, 4, 5, -1, -1, 0] {
+                let mixed = match index {
+                    0 | 1 => Ok(index),
+                    2 => bad,
+                    3 => Ok(2),
+                    4 => Ok(77),
+                    _ => outside,
+                };
+                assert_eq!(call(store, instance, "mixed", &[index]), mixed);
+                assert_eq!(call(store, instance, "tail", &[index]), mixed);
+                let same = match index {
+                    0 | 4 => null,
+                    1 | 2 => Ok(index + 2),
+                    3 => Ok(77),
+                    _ => outside,
+                };
+                assert_eq!(call(store, instance, "same", &[index]), same);
+            }
+            assert_eq!([1, 2].map(|i| call(store, instance, "other", &[i])), [bad, Ok(0)]);
+            assert_eq!(call(store, instance, "sum", &[10]), Ok(10 * 4 + 5 * 3 + 5 * 4));
         }
     });
 }
