@@ -9,7 +9,9 @@
 
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use engine::types::{FuncType, ValType};
-use engine::{CollectionKind, Engine, ExternRef, Func, Instance, Module, Rooted, Store, TypedFunc, Val};
+use engine::{
+    CollectionKind, Config, Engine, ExternRef, Func, Instance, Module, Rooted, Store, TableInit, TypedFunc, Val,
+};
 use gleaner::collectors;
 use std::hint::black_box;
 use std::time::Duration;
@@ -171,6 +173,8 @@ fn ops() -> Vec<Op> {
     ops.extend(globals());
     ops.extend(tables());
     ops.extend([1, 8, 63].into_iter().flat_map(casts));
+    ops.extend(functions());
+    ops.extend([0, 1, 10].map(exception));
     let call = "(local.set $sum (call $next (local.get $sum)))";
     ops.push(Op::new("call-wasm-to-host", "wrap", call));
     ops.push(Op { host: Host::New, ..Op::new("call-wasm-to-host", "new", call) });
@@ -262,6 +266,54 @@ fn casts(depth: u32) -> [Op; 2] {
     ]
 }
 
+/// Function references in objects and in tables, and calls through them. No libcall reads or writes one: in an object
+/// stands a number, by which compiled code finds the function in the store's own list, and checks its type.
+fn functions() -> [Op; 5] {
+    let op = |group, variant: &str, body: &str| Op {
+        types: r#"(type $fn (func (param i32) (result i32)))
+  (type $closure (struct (field (mut (ref null $fn)))))
+  (func $inc (type $fn) (i32.add (local.get 0) (i32.const 1)))
+  (func $also_inc (type $fn) (i32.add (local.get 0) (i32.const 1)))
+  (elem declare func $inc $also_inc)
+  (table $fns funcref (elem $inc $also_inc))"#
+            .to_string(),
+        locals: "(local $closure (ref null $closure))".to_string(),
+        before: "(local.set $closure (struct.new $closure (ref.func $inc)))".to_string(),
+        ..Op::new(group, variant, body)
+    };
+    let get = "(struct.get $closure 0 (local.get $closure))";
+    let count = format!("(local.set $sum (i32.add (local.get $sum) (i32.eqz (ref.is_null {get}))))");
+    let by_turns =
+        "(select (result (ref $fn)) (ref.func $inc) (ref.func $also_inc) (i32.and (local.get $i) (i32.const 1)))";
+    let set = format!("(struct.set $closure 0 (local.get $closure) {by_turns})");
+    let call = format!("(local.set $sum (call_ref $fn (local.get $sum) {get}))");
+    let indirect = |index: &str| format!("(local.set $sum (call_indirect $fns (type $fn) (local.get $sum) {index}))");
+    [
+        op("funcref", "struct.get", &count),
+        op("funcref", "struct.set", &set).checked(&format!("(i32.eqz (ref.is_null {get}))")),
+        op("funcref", "closure-call", &call),
+        op("call_indirect", "same-function", &indirect("(i32.const 1)")),
+        op("call_indirect", "by-turns", &indirect("(i32.and (local.get $i) (i32.const 1))")),
+    ]
+}
+
+/// A throw that is caught so many frames up: in the same function, in the caller, and so on.
+fn exception(frames: u32) -> Op {
+    let mut types = "(tag $thrown (param i32))\n  (func $frame1 (param i32) (throw $thrown (local.get 0)))".to_string();
+    for i in 2..=frames {
+        types += &format!("\n  (func $frame{i} (param i32) (call $frame{} (local.get 0)))", i - 1);
+    }
+    let throw = match frames {
+        0 => "(throw $thrown (i32.const 1))".to_string(),
+        n => format!("(call $frame{n} (i32.const 1))"),
+    };
+    let body = format!(
+        r#"(local.set $sum (i32.add (local.get $sum)
+        (block $caught (result i32) (try_table (catch $thrown $caught) {throw}) (unreachable))))"#
+    );
+    Op { types, ..Op::new("exception", format!("{frames}-frames-up"), body) }
+}
+
 fn main() {
     let mut criterion = Criterion::default()
         .sample_size(20)
@@ -278,6 +330,7 @@ fn main() {
         group.finish();
     }
     calls(&mut criterion);
+    instantiations(&mut criterion);
     criterion.final_summary();
 }
 
@@ -344,6 +397,32 @@ fn calls(criterion: &mut Criterion) {
         });
         group.bench_function(format!("untyped/{collector}"), |bencher| {
             bencher.iter(|| next.call(&mut store, &[Val::I32(black_box(41))]));
+        });
+    }
+    group.finish();
+}
+
+/// Instances of a module whose table lists all of its functions, of which one is called.
+fn instantiations(criterion: &mut Criterion) {
+    const FUNCS: usize = 20_000;
+    let funcs: String = (0..FUNCS).map(|i| format!("(func $f{i} (result i32) (i32.const {i}))\n")).collect();
+    let names: String = (0..FUNCS).map(|i| format!(" $f{i}")).collect();
+    let source = format!(
+        r#"(module (type $fn (func (result i32))) {funcs} (table funcref (elem{names}))
+          (func (export "call") (param i32) (result i32) (call_indirect (type $fn) (local.get 0))))"#
+    );
+    let mut group = criterion.benchmark_group("instantiate-20000-functions");
+    for (name, when) in [("lazy", TableInit::Lazy), ("eager", TableInit::Eager)] {
+        let gc = collectors::by_spec("null").expect("it is listed");
+        let engine = Engine::with_config(Config::new(gc).table_init(when)).expect("an engine");
+        let module = Module::new(&engine, &source).expect("a module");
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let mut store = Store::new(&engine, ()).expect("a store");
+                let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
+                let call: TypedFunc<i32, i32> = instance.get_typed_func(&mut store, "call").expect("`call`");
+                assert_eq!(call.call(&mut store, 4321).expect("it runs"), 4321);
+            });
         });
     }
     group.finish();

@@ -13,7 +13,7 @@ use gc_api::{Region, TypeIndex};
 use wasmparser::Operator;
 
 /// What a call goes to.
-pub(super) enum Callee {
+enum Callee {
     /// A function of this module.
     Direct(ir::FuncRef),
     /// An address.
@@ -252,13 +252,7 @@ impl Translator<'_, '_> {
     }
 
     /// A call that goes on at `landing` with the exception when it throws.
-    pub(super) fn try_call(
-        &mut self,
-        callee: Callee,
-        args: &[Value],
-        results: &[ir::Type],
-        landing: ir::Block,
-    ) -> Vec<Value> {
+    fn try_call(&mut self, callee: Callee, args: &[Value], results: &[ir::Type], landing: ir::Block) -> Vec<Value> {
         let done = self.b.create_block();
         let values = results.iter().map(|ty| self.b.append_block_param(done, *ty)).collect();
         let returned: Vec<BlockArg> = (0..results.len() as u32).map(BlockArg::TryCallRet).collect();

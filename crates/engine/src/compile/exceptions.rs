@@ -1,23 +1,25 @@
 //! Exceptions (specification §4.6.8, "Control Instructions": `throw`, `throw_ref`, `try_table`).
 
-use super::calls::Callee;
 use super::gc::Extend;
-use super::translate::Translator;
+use super::translate::{Operands, Translator};
 use crate::types::{HeapType, RefType, StorageType, ValType};
 use crate::vm::{Builtin, trap_codes};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{InstBuilder, Value};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, Value};
 use gc_api::{AllocSite, AllocSize, EXCEPTION_TAG_OFFSET, GcKind, Region, Slot};
 use wasmparser::{Catch, Operator, TryTable};
 
 impl Translator<'_, '_> {
     /// Translates throws; the others give `false`.
-    pub(super) fn exception_operator(&mut self, op: &Operator<'_>) -> bool {
+    pub(super) fn exception_operator(&mut self, op: &Operator<'_>, operands: &Operands) -> bool {
         match op {
             Operator::Throw { tag_index } => self.throw(*tag_index),
             Operator::ThrowRef => {
                 let exception = self.pop();
+                if operands.top().nullable {
+                    self.b.ins().trapz(exception, trap_codes::NULL_REFERENCE);
+                }
                 self.throw_ref(exception);
             }
             _ => return false,
@@ -52,18 +54,19 @@ impl Translator<'_, '_> {
         self.throw_ref(exception);
     }
 
+    /// Throws an exception that is not null: to the handler in this function, if there is one, by a jump; else the runtime finds
+    /// the handler.
     fn throw_ref(&mut self, exception: Value) {
         let exception = self.wide(exception);
-        let (signature, code, args) = self.env.builtin_call(&mut self.b, Builtin::ThrowRef, &[exception]);
         match self.handlers.last().copied() {
-            None => {
-                self.b.ins().call_indirect(signature, code, &args);
-            }
             Some(landing) => {
-                self.try_call(Callee::Indirect(signature, code), &args, &[I64], landing);
+                self.b.ins().jump(landing, &[BlockArg::Value(exception)]);
+            }
+            None => {
+                self.env.builtin(&mut self.b, Builtin::ThrowRef, &[exception]);
+                self.b.ins().trap(trap_codes::HEAP_CORRUPTION);
             }
         }
-        self.b.ins().trap(trap_codes::HEAP_CORRUPTION);
         self.unreachable();
     }
 

@@ -147,7 +147,7 @@ impl Translator<'_, '_> {
             || self.gc_operator(op, &operands)
             || self.call_operator(op, &operands)
             || self.table_operator(op, &operands)
-            || self.exception_operator(op)
+            || self.exception_operator(op, &operands)
             || self.vector_operator(op)
             || self.atomic_operator(op);
         if translated {
