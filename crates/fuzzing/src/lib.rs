@@ -1,5 +1,6 @@
 //! The bodies of Gleaner's fuzz targets, as library functions: `cargo fuzz` calls them with bytes, the tests with `proptest`'s.
 
+mod pool;
 mod program;
 mod table_ops;
 

@@ -20,7 +20,8 @@ const MAX_ARRAY: u8 = 8;
 pub struct Program {
     /// Elements of each table, modulo 16, plus 1.
     pub table: u8,
-    /// How often the operations run, modulo 3, plus 1: locals, globals and tables carry over.
+    /// How often the operations run, modulo 3, plus 1: locals, globals and tables carry over. The top bit says whether the
+    /// code is optimised.
     pub rounds: u8,
     /// The operations.
     pub ops: Vec<Op>,
@@ -364,6 +365,12 @@ impl Program {
 
     fn round_count(&self) -> u32 {
         (self.rounds % 3) as u32 + 1
+    }
+
+    /// Whether the program is to be compiled with optimisation, which takes most of an input's time: with it, barriers meet
+    /// what the optimiser does to them; without it, several times as many inputs run an hour.
+    pub fn optimised(&self) -> bool {
+        self.rounds & 0x80 != 0
     }
 
     /// The model after the program has run.

@@ -9,44 +9,32 @@
 //!    among it a handle of the store's own;
 //! 5. all of this is the same under every collector.
 
+use crate::pool::{Engines, Level};
 use crate::program::{Expected, Model, Program, SNAPSHOT_DEPTH, Snapshot};
 use engine::types::{FuncType, RefType, ValType};
-use engine::{AnyRef, Caller, Config, Engine, ExternRef, Func, Linker, Module, Rooted, Store, Val};
+use engine::{AnyRef, Caller, Engine, ExternRef, Func, Linker, Module, Rooted, Store, Val};
 use gc_api::{CollectionKind, Collector, Outcome, Reclaims};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock};
-
-/// Bytes of heap: the largest programs need a few kilobytes, and `null` never frees.
-const HEAP: u64 = 64 << 20;
+use std::sync::{Arc, Mutex};
 
 /// Runs `program` under each of `collectors` and checks what it does.
 ///
 /// # Panics
 /// When anything does not hold that must: the message has the program as text.
 pub fn table_ops(program: &Program, collectors: &[Collector]) {
+    static ENGINES: Engines = Engines::new();
     let model = program.model();
     let text = program.text();
-    for (collector, engine) in engines(collectors) {
-        let failure = catch_unwind(AssertUnwindSafe(|| run(&text, &model, engine, collector.info.reclaims)));
+    let binary = wat::parse_str(&text).expect("the program is well-formed");
+    let level = if program.optimised() { Level::Optimised } else { Level::Plain };
+    for (collector, engine) in ENGINES.get(collectors, level).iter() {
+        let failure = catch_unwind(AssertUnwindSafe(|| run(&binary, &model, engine, collector.info.reclaims)));
         if let Err(panic) = failure {
             eprintln!("under the collector `{}`, with the program\n{text}", collector.info.name);
             resume_unwind(panic);
         }
     }
-}
-
-/// An engine per collector, made once: an input must not pay for it.
-fn engines(collectors: &[Collector]) -> &'static [(Collector, Engine)] {
-    static ENGINES: OnceLock<Vec<(Collector, Engine)>> = OnceLock::new();
-    ENGINES.get_or_init(|| {
-        let engine = |collector: &Collector| {
-            let gc = collector.with(&Default::default()).expect("the default options are good");
-            let config = Config::new(gc).heap_limit(HEAP).parallel(false);
-            (*collector, Engine::with_config(config).expect("an engine can be made"))
-        };
-        collectors.iter().map(engine).collect()
-    })
 }
 
 /// How often each host value was dropped.
@@ -77,13 +65,13 @@ struct Host {
     expected: std::vec::IntoIter<Expected>,
 }
 
-fn run(text: &str, model: &Model, engine: &Engine, reclaims: Reclaims) {
+fn run(binary: &[u8], model: &Model, engine: &Engine, reclaims: Reclaims) {
     let drops = Arc::new(Drops::default());
     // Stands for anything that a host function closes over.
     let closed_over = Arc::new(AtomicUsize::new(0));
     let host = Host { drops: drops.clone(), expected: model.expected.clone().into_iter() };
     let mut store = Store::new(engine, host).expect("a store can be made");
-    let module = Module::new(engine, text).expect("the program is valid");
+    let module = Module::from_binary(engine, binary).expect("the program is valid");
     let mut linker = Linker::new(engine);
     imports(&mut store, &mut linker, &closed_over);
     let instance = linker.instantiate(&mut store, &module).expect("the program can be instantiated");

@@ -1,0 +1,59 @@
+//! Engines that inputs share: making one costs more than most inputs do.
+
+use engine::{Config, Engine, OptLevel};
+use gc_api::Collector;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes of heap: the largest programs need a few megabytes, and `null` never frees.
+const HEAP: u64 = 64 << 20;
+/// An engine keeps the types and trampolines of every module that it ever saw, so it is made anew after this many inputs.
+const INPUTS: u32 = 2_000;
+
+/// How hard the engines optimise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Not: several times as many inputs run an hour.
+    Plain,
+    /// As programs are by default: compiled barriers meet what the optimiser does to them.
+    Optimised,
+}
+
+/// An engine per collector.
+type PerCollector = Arc<[(Collector, Engine)]>;
+
+/// Engines for one body.
+pub struct Engines {
+    /// By [`Level`], with the number of inputs that the engines have seen.
+    levels: [Mutex<Option<(u32, PerCollector)>>; 2],
+}
+
+impl Engines {
+    pub const fn new() -> Engines {
+        Engines { levels: [Mutex::new(None), Mutex::new(None)] }
+    }
+
+    /// Engines for one input, one for each of `collectors`, in order. These are the same for each call.
+    pub fn get(&self, collectors: &[Collector], level: Level) -> PerCollector {
+        let mut engines = self.levels[level as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *engines {
+            Some((inputs, engines)) if *inputs < INPUTS => {
+                *inputs += 1;
+                engines.clone()
+            }
+            engines => engines.insert((1, make(collectors, level))).1.clone(),
+        }
+    }
+}
+
+fn make(collectors: &[Collector], level: Level) -> PerCollector {
+    let opt_level = match level {
+        Level::Plain => OptLevel::None,
+        Level::Optimised => OptLevel::Speed,
+    };
+    let engine = |collector: &Collector| {
+        let gc = collector.with(&Default::default()).expect("the default options are good");
+        let config = Config::new(gc).heap_limit(HEAP).opt_level(opt_level).parallel(false);
+        (*collector, Engine::with_config(config).expect("an engine can be made"))
+    };
+    collectors.iter().map(engine).collect()
+}
