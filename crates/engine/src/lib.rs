@@ -39,3 +39,4 @@ mod vm;
 pub use api::*;
 pub use compile::{Emit, OptLevel};
 pub use gc_api::{CollectionKind, Outcome};
+pub use parse::FEATURES;

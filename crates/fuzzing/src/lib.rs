@@ -1,8 +1,10 @@
 //! The bodies of Gleaner's fuzz targets, as library functions: `cargo fuzz` calls them with bytes, the tests with `proptest`'s.
 
+mod bytes;
 mod pool;
 mod program;
 mod table_ops;
 
+pub use bytes::{bytes, module_of};
 pub use program::{Expected, Model, Op, Program, Snapshot, Value};
 pub use table_ops::table_ops;
