@@ -487,6 +487,30 @@ fn a_closed_pipe_is_no_panic() {
 }
 
 #[test]
+fn a_compiled_file_runs_where_it_was_made_for() {
+    let files = Files::new();
+    let source = r#"(module (type $s (struct (field i32)))
+        (func (export "answer") (result i32) (struct.get $s 0 (struct.new $s (i32.const 42)))))"#;
+    let source = files.add("answer.wat", source);
+    let out = files.0.path().join("answer.bin").to_str().unwrap().to_string();
+    for gc in collectors() {
+        assert_eq!(gleaner(&["compile", "-o", &out, "--gc", &gc, &source]).ok(), "");
+        let run = ["run", "--gc", &gc, "--allow-precompiled", "--invoke", "answer", &out];
+        assert_eq!(gleaner(&run).ok(), "42\n");
+        gleaner(&["run", "--gc", &gc, "--stats", "--allow-precompiled", "--invoke", "answer", &out])
+            .fails(1, &["answer.bin", "count-objects=false"]);
+        gleaner(&["run", "--gc", &gc, "--invoke", "answer", &out]).fails(2, &["answer.bin", "--allow-precompiled"]);
+    }
+    gleaner(&["compile", "-o", &out, "--gc", "null", "--stats", &source]).ok();
+    gleaner(&["run", "--gc", "drc", "--stats", "--allow-precompiled", &out]).fails(1, &["for the collector `null`"]);
+    let whole = fs::read(&out).unwrap();
+    fs::write(&out, &whole[..whole.len() / 2]).unwrap();
+    gleaner(&["run", "--allow-precompiled", &out]).fails(1, &["answer.bin", "incomplete"]);
+    gleaner(&["compile", "-o", &out, "--gc", "null", "--gc", "drc", &source]).fails(2, &["one collector"]);
+    gleaner(&["compile", &source]).fails(2, &["--emit"]);
+}
+
+#[test]
 fn code_is_printed_side_by_side() {
     let files = Files::new();
     let file = files.add(

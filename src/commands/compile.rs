@@ -9,12 +9,18 @@ use std::cell::RefCell;
 use std::fs;
 use std::process::ExitCode;
 
-/// Print the code that functions are compiled to
+/// Print the code that functions are compiled to, or write it to a file
 #[derive(Args)]
 pub struct Compile {
     /// What to print
-    #[arg(long, value_name = "FORM", value_enum)]
-    emit: Form,
+    #[arg(long, value_name = "FORM", value_enum, required_unless_present = "output")]
+    emit: Option<Form>,
+    /// Print nothing, but write the code of all functions to OUT, for `gleaner run --allow-precompiled OUT`
+    #[arg(short, long, value_name = "OUT", conflicts_with_all = ["emit", "func", "width"])]
+    output: Option<String>,
+    /// Have the code in OUT count objects, as `gleaner run --stats` wants it
+    #[arg(long, requires = "output")]
+    stats: bool,
     /// The function, by name or by index [default: every function]
     #[arg(long, value_name = "NAME|INDEX")]
     func: Option<String>,
@@ -49,6 +55,10 @@ impl Compile {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let collectors = if self.gc.is_empty() { vec![Gc::default()] } else { self.gc.clone() };
         let source = fs::read(&self.file).with_context(|| format!("reading {}", self.file))?;
+        if let Some(output) = &self.output {
+            self.save(&collectors, &source, output)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let columns = collectors.iter().map(|gc| self.emit(gc, &source)).collect::<anyhow::Result<Vec<_>>>()?;
         let mut shown = String::new();
         // Every column has the same functions.
@@ -67,12 +77,22 @@ impl Compile {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Writes the precompiled module to `output`.
+    fn save(&self, collectors: &[Gc], source: &[u8], output: &str) -> anyhow::Result<()> {
+        let [gc] = collectors else {
+            return Err(UsageError("a file has code for one collector: give one `--gc` with `-o`".into()).into());
+        };
+        let engine = Engine::with_config(Config::new(gc.runtime.clone()).count_objects(self.stats))?;
+        let file = engine.precompile_module(source).with_context(|| self.file.clone())?;
+        fs::write(output, file).with_context(|| format!("writing {output}"))
+    }
+
     /// The functions that are asked for, compiled under `gc`: name (or index) and code of each.
     fn emit(&self, gc: &Gc, source: &[u8]) -> anyhow::Result<Vec<(String, String)>> {
         let engine = Engine::with_config(self.tuning.apply(Config::new(gc.runtime.clone())))?;
         let emit = match self.emit {
-            Form::Clif => Emit::Clif,
-            Form::Asm => Emit::Asm,
+            Some(Form::Clif) => Emit::Clif,
+            Some(Form::Asm) | None => Emit::Asm,
         };
         let all = RefCell::new(Vec::new());
         let select = |index: u32, name: Option<&str>| {

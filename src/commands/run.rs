@@ -51,6 +51,9 @@ pub struct Run {
     /// Note on standard error which calls of WASI answer with an error, once for each call and error
     #[arg(long)]
     wasi_verbose: bool,
+    /// Run machine code that `gleaner compile -o` wrote. It is executed as it is: allow it for files that you trust only
+    #[arg(long)]
+    allow_precompiled: bool,
     /// The program, as a binary or as text
     file: String,
     /// What the program gets, or the function with `--invoke`
@@ -95,9 +98,9 @@ impl Run {
         let preload: Vec<(&str, Module)> = self
             .preload
             .iter()
-            .map(|(name, file)| Ok((name.as_str(), load(&engine, file)?)))
+            .map(|(name, file)| Ok((name.as_str(), self.load(&engine, file)?)))
             .collect::<anyhow::Result<_>>()?;
-        let module = load(&engine, &self.file)?;
+        let module = self.load(&engine, &self.file)?;
         self.check_memory(&module)?;
         let call = self.choose(&engine, &module)?;
         let args = call.args.iter().zip(&call.ty.params).enumerate();
@@ -141,6 +144,27 @@ impl Run {
             UnfitMemory::check(&ty).with_context(|| self.file.clone())?;
         }
         Ok(())
+    }
+
+    fn load(&self, engine: &Engine, file: &str) -> anyhow::Result<Module> {
+        let module = match Module::is_precompiled_file(file) {
+            Ok(true) if self.allow_precompiled => {
+                // SAFETY: whoever runs the program vouches for the file by this very flag.
+                unsafe { Module::deserialize_file(engine, file) }
+            }
+            Ok(true) => {
+                return Err(UsageError(format!(
+                    "{file} is a precompiled module: its machine code runs as it is, which `--allow-precompiled` allows"
+                ))
+                .into());
+            }
+            Ok(false) | Err(_) => Module::from_file(engine, file),
+        };
+        module.map_err(|error| {
+            let named = error.to_string().contains(file);
+            let error = anyhow::Error::new(error);
+            if named { error } else { error.context(file.to_string()) }
+        })
     }
 
     /// Everything that `module` may import.
@@ -206,14 +230,6 @@ struct Call<'a> {
     name: &'a str,
     ty: FuncType,
     args: &'a [String],
-}
-
-fn load(engine: &Engine, file: &str) -> anyhow::Result<Module> {
-    Module::from_file(engine, file).map_err(|error| {
-        let named = error.to_string().contains(file);
-        let error = anyhow::Error::new(error);
-        if named { error } else { error.context(file.to_string()) }
-    })
 }
 
 /// The functions that a module exports, with their types.

@@ -268,6 +268,10 @@ pub enum RelocTarget {
     Function(u32),
     /// A function of Cranelift's runtime library.
     LibCall(cranelift_codegen::ir::LibCall),
+    /// A type's canonical index, which another engine numbers differently.
+    Type(TypeIndex),
+    /// The same where the header of an object has it: shifted left by 32.
+    Header(TypeIndex),
 }
 
 /// The signature that decides which trampolines a function needs: its type with every reference widened to the nullable top of

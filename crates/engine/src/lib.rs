@@ -2,7 +2,7 @@
 //! `gc-api`'s trait objects.
 //!
 //! Where things are: `parse` reads and validates a module's declarations; `compile` translates functions to Cranelift's
-//! intermediate form, with the collector's barriers, and makes the trampolines; `vm` lays out the records that compiled code and
+//! intermediate form, with the collector's barriers, and makes the trampolines; `precompiled` keeps code in files; `vm` lays out the records that compiled code and
 //! the runtime share; `runtime` is what runs beside compiled code (stores, instances, builtins, stack walks, traps); `types` are
 //! canonical across modules; `api` is what embedders see, re-exported here.
 //!
@@ -32,6 +32,7 @@ mod compile;
 mod fixed_tables;
 mod info;
 mod parse;
+mod precompiled;
 mod runtime;
 pub mod types;
 mod vm;
@@ -40,3 +41,4 @@ pub use api::*;
 pub use compile::{Emit, OptLevel};
 pub use gc_api::{CollectionKind, Outcome};
 pub use parse::FEATURES;
+pub use precompiled::Misfit;

@@ -158,6 +158,22 @@ pub fn parse(bytes: &[u8], registry: &TypeRegistry) -> Result<Parsed, ParseError
     Ok(Parsed { info: decoded.finish()?, funcs: sections.funcs })
 }
 
+/// Validates the module `bytes`, bodies included, and registers nothing.
+///
+/// Takes time linear in the size of the binary.
+pub fn validate(bytes: &[u8]) -> Result<(), ParseError> {
+    if Parser::is_component(bytes) {
+        return Err(ParseError::Component);
+    }
+    if bytes.len() > MAX_MODULE_BYTES {
+        return Err(ParseError::Limit { what: "its binary has more than 4 GiB".into() });
+    }
+    match Validator::new_with_features(FEATURES).validate_all(bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(classify(bytes, error)),
+    }
+}
+
 /// What the validator's `error` about the module `bytes`, from [`parse`] or from the body of a function, means for the
 /// module's author.
 ///

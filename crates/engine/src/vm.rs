@@ -435,6 +435,36 @@ macro_rules! for_each_builtin {
 pub(crate) use for_each_builtin;
 for_each_builtin!(builtins);
 
+/// What compiled code and the runtime have to agree on, as text that changes when it does.
+pub fn interface() -> String {
+    use std::fmt::Write;
+    let one = Counts {
+        func_imports: 1,
+        table_imports: 1,
+        memory_imports: 1,
+        global_imports: 1,
+        tags: 1,
+        tables: 1,
+        memories: 1,
+        globals: 1,
+        func_refs: 1,
+    };
+    let records = [
+        size_of::<VMStoreContext>(),
+        size_of::<VMContext>(),
+        size_of::<VMHostContext>(),
+        size_of::<VMFuncRef>(),
+        size_of::<VMTable>(),
+        size_of::<VMMemory>(),
+    ];
+    let heap = (gc_api::FIRST_INDEX, gc_api::GUARD_BYTES, gc_api::CELLS_BELOW_BASE, gc_api::HEADER_SIZE);
+    let mut text = format!("{records:?} {heap:?} {MEMORY_RESERVATION} {:?}", Offsets::new(one));
+    for builtin in Builtin::ALL {
+        let _ = write!(text, " {}/{}", builtin.name(), builtin.arity());
+    }
+    text
+}
+
 /// Traps in compiled code, as Cranelift's user trap codes.
 pub mod trap_codes {
     use cranelift_codegen::ir::TrapCode;

@@ -231,6 +231,11 @@ pub trait EmitterHost {
     fn count_objects(&self) -> bool;
     /// Whether null accesses to objects are found by page fault, or need a compare and branch.
     fn null_faults(&self) -> bool;
+    /// A header as an `i64`. The type's index in it need not be a constant of the code: code that is saved and loaded into
+    /// another engine learns it then.
+    fn header(&mut self, b: &mut FunctionBuilder<'_>, header: VMGcHeader) -> Value {
+        b.ins().iconst(I64, header.to_u64() as i64)
+    }
 }
 
 /// Emits code for a collector: the builder, and what every collector needs.
@@ -261,6 +266,12 @@ impl<'a, 'f> Emitter<'a, 'f> {
     /// Calls this collector's [`GcHeap::slow_path`](crate::GcHeap::slow_path).
     pub fn slow_path(&mut self, op: SlowOp, args: &[Value]) -> Value {
         self.host.slow_path(self.b, op, args)
+    }
+
+    /// A header as an `i64`. Emitted code must not contain a type's index in any other way: the engine may save code and load it
+    /// into another engine, which numbers types differently.
+    pub fn header(&mut self, header: VMGcHeader) -> Value {
+        self.host.header(self.b, header)
     }
 
     /// Calls [`GcHeap::allocate`](crate::GcHeap::allocate).
@@ -380,7 +391,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
         self.store_cell(Cell::BUMP, end);
         let address = self.b.ins().iadd(base, bump);
         let flags = Region::Header.flags(self.b.func);
-        let header = self.b.ins().iconst(I64, header.to_u64() as i64);
+        let header = self.header(header);
         self.b.ins().store(flags, header, address, 0);
         if let Some(length) = length {
             self.b.ins().store(flags, length, address, ARRAY_LENGTH_OFFSET as i32);

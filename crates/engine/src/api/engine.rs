@@ -228,6 +228,8 @@ impl Engine {
             parallel: config.parallel,
             inline_alloc: !config.zeal.sees_allocations(),
             table_init: config.table_init,
+            relocatable: false,
+            call_caches: config.call_indirect_cache,
         };
         let compiler = Compiler::new(options, registry.clone(), config.gc.clone())?;
         let trampolines: Vec<CompiledCode> = Builtin::ALL

@@ -3,6 +3,7 @@
 use super::{ExnRef, Rooted};
 use crate::compile::CompileError;
 use crate::parse::ParseError;
+use crate::precompiled::Misfit;
 use crate::types::TypeError;
 use crate::vm::trap_codes;
 use cranelift_codegen::ir::TrapCode;
@@ -51,6 +52,8 @@ pub enum ErrorKind {
     Host(Box<dyn StdError + Send + Sync>),
     /// The module is malformed, invalid, or uses what is not supported.
     Module(String),
+    /// A precompiled module is of no use to the engine.
+    Precompiled(Misfit),
     /// Imports are missing or do not fit.
     Link(LinkError),
     /// There is no memory, address space or code for what was asked.
@@ -154,6 +157,7 @@ impl Display for Error {
             ErrorKind::Exception(_) => f.write_str("uncaught exception")?,
             ErrorKind::Host(error) => Display::fmt(error, f)?,
             ErrorKind::Link(error) => Display::fmt(error, f)?,
+            ErrorKind::Precompiled(misfit) => Display::fmt(misfit, f)?,
             ErrorKind::Module(message)
             | ErrorKind::System(message)
             | ErrorKind::Usage(message)
@@ -206,6 +210,12 @@ impl From<CompileError> for Error {
 impl From<TypeError> for Error {
     fn from(error: TypeError) -> Error {
         Error::new(ErrorKind::Module(error.to_string()))
+    }
+}
+
+impl From<Misfit> for Error {
+    fn from(misfit: Misfit) -> Error {
+        Error::new(ErrorKind::Precompiled(misfit))
     }
 }
 

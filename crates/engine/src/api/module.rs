@@ -5,14 +5,16 @@ use super::{Engine, Error, ErrorKind, Result};
 use crate::compile::CompileError;
 use crate::compile::{Emit, Trampoline};
 use crate::fixed_tables;
-use crate::info::{ExternKind, ModuleInfo, TrampolineType};
-use crate::parse::{Parsed, classify, parse};
+use crate::info::{CompiledCode, ExternKind, ModuleInfo, TrampolineType};
+use crate::parse::{Parsed, classify, parse, validate};
+use crate::precompiled;
 use crate::runtime::code::CodeObject;
 use crate::types::{ExternType, FuncType, TagType, TypeRegistry};
 use gc_api::TypeIndex;
 use std::borrow::Cow;
 use std::ffi::c_void;
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,13 +47,41 @@ pub struct ModuleInner {
     entries: Vec<Code>,
 }
 
+impl Engine {
+    /// Compiles a module, as a binary or as text, to a file that [`Module::deserialize`] makes it of.
+    ///
+    /// ```
+    /// # fn main() -> engine::Result<()> {
+    /// use engine::{Engine, Module};
+    /// let engine = Engine::new(gc_drc::COLLECTOR.with(&Default::default()).unwrap())?;
+    /// let file = engine.precompile_module("(module)")?;
+    /// assert!(Module::is_precompiled(&file));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Module::new`].
+    pub fn precompile_module(&self, source: impl AsRef<[u8]>) -> Result<Vec<u8>> {
+        let binary = wat::parse_bytes(source.as_ref()).map_err(text_error)?;
+        let Parsed { info, funcs } = parsed(self, &binary)?;
+        let compiler = self.compiler().relocatable();
+        let code = compiler.compile_module(&info, &binary, funcs).map_err(|error| refusal(&binary, error))?;
+        Ok(precompiled::save(&compiler, &info, &binary, &code))
+    }
+}
+
 impl Module {
     /// Makes a module of a binary, or of WebAssembly text.
     ///
     /// # Errors
     /// When it is malformed, invalid, or uses what is not supported.
     pub fn new(engine: &Engine, source: impl AsRef<[u8]>) -> Result<Module> {
-        Module::translate(engine, wat::parse_bytes(source.as_ref()))
+        let source = source.as_ref();
+        if Module::is_precompiled(source) {
+            return Module::from_binary(engine, source);
+        }
+        Module::translate(engine, wat::parse_bytes(source))
     }
 
     /// Makes a module of a file with a binary or with text.
@@ -62,6 +92,9 @@ impl Module {
         let path = path.as_ref();
         let source =
             std::fs::read(path).map_err(|error| Error::system(&format!("reading {}", path.display()), error))?;
+        if Module::is_precompiled(&source) {
+            return Module::from_binary(engine, &source);
+        }
         Module::translate(
             engine,
             wat::parse_bytes(&source).map_err(|mut error| {
@@ -76,8 +109,15 @@ impl Module {
     /// # Errors
     /// As [`Module::new`].
     pub fn from_binary(engine: &Engine, bytes: &[u8]) -> Result<Module> {
+        if Module::is_precompiled(bytes) {
+            return Err(Error::usage("this is a precompiled module: load it with `Module::deserialize`"));
+        }
         let Parsed { info, funcs } = parsed(engine, bytes)?;
         let code = engine.compiler().compile_module(&info, bytes, funcs).map_err(|error| refusal(bytes, error))?;
+        Module::assemble(engine, info, bytes, code)
+    }
+
+    fn assemble(engine: &Engine, info: ModuleInfo, bytes: &[u8], code: Vec<CompiledCode>) -> Result<Module> {
         let code = publish(engine.config().profiler, code, |i| info.full_name(info.imported_funcs + i as u32))?;
         let mut escaping: Vec<u32> = info.escaping.keys().copied().collect();
         escaping.sort_unstable_by_key(|func| info.escaping[func]);
@@ -85,6 +125,108 @@ impl Module {
         let entries = engine.trampolines(Way::Entry, types)?;
         let engine = engine.clone();
         Ok(Module(Arc::new(ModuleInner { engine, info, bytes: bytes.into(), code, escaping, entries })))
+    }
+
+    /// Checks whether a module, as a binary or as text, could be made, without making it.
+    ///
+    /// ```
+    /// # fn main() -> engine::Result<()> {
+    /// use engine::{Engine, Module};
+    /// let engine = Engine::new(gc_null::COLLECTOR.with(&Default::default()).unwrap())?;
+    /// Module::validate(&engine, "(module (func (result i32) i32.const 1))")?;
+    /// let error = Module::validate(&engine, "(module (func (result i32)))").unwrap_err();
+    /// assert!(error.to_string().contains("type mismatch"), "{error}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When it is malformed, invalid, or uses what is not supported. What remains is to be told by [`Module::new`]: whether the
+    /// engine has room for its types and there is memory for its code.
+    pub fn validate(engine: &Engine, source: impl AsRef<[u8]>) -> Result<()> {
+        // Engines do not differ in what they accept, so far.
+        let _ = engine;
+        let binary = wat::parse_bytes(source.as_ref()).map_err(text_error)?;
+        Ok(validate(&binary)?)
+    }
+
+    /// The module as a file that [`Module::deserialize`] makes it of again, in any process of this version of Gleaner, on any
+    /// machine with at least this processor's features, in an engine with the same collector and options.
+    ///
+    /// Compiles the module once more, because the code of a loaded module is tied to its engine;
+    /// [`Engine::precompile_module`] compiles for the file only.
+    ///
+    /// ```
+    /// # fn main() -> engine::Result<()> {
+    /// use engine::{Engine, Instance, Module, Store};
+    /// let engine = || Engine::new(gc_drc::COLLECTOR.with(&Default::default()).unwrap());
+    /// let file = Module::new(&engine()?, r#"(module (func (export "answer") (result i32) i32.const 42))"#)?.serialize()?;
+    ///
+    /// let engine = engine()?;
+    /// // SAFETY: made by `serialize` above.
+    /// let module = unsafe { Module::deserialize(&engine, &file)? };
+    /// let mut store = Store::new(&engine, ())?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// assert_eq!(instance.get_typed_func::<(), i32>(&mut store, "answer")?.call(&mut store, ())?, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The compiler's.
+    pub fn serialize(&self) -> Result<Vec<u8>> {
+        self.0.engine.precompile_module(&self.0.bytes)
+    }
+
+    /// Makes a module of what [`Module::serialize`] or [`Engine::precompile_module`] gave, without compiling.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Precompiled`], with the reason, when it was truncated or damaged, or made by another version of Gleaner, for
+    /// another kind of machine, for processor features that this one lacks, or for another collector, options of the collector,
+    /// or options of the compiler. Never a crash; see below.
+    ///
+    /// # Safety
+    /// `file` was made by this library, and at most damaged since by accident. It contains machine code, which is executed:
+    /// what was forged on purpose can do whatever this process can. Load only what you would also link into your program.
+    pub unsafe fn deserialize(engine: &Engine, file: impl AsRef<[u8]>) -> Result<Module> {
+        let saved = precompiled::open(engine.compiler(), file.as_ref())?;
+        let binary = saved.binary();
+        let Parsed { info, .. } = parsed(engine, binary)?;
+        let code = saved.code(&info, engine.registry())?;
+        Module::assemble(engine, info, binary, code)
+    }
+
+    /// As [`Module::deserialize`], of a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, and as [`Module::deserialize`].
+    ///
+    /// # Safety
+    /// As [`Module::deserialize`].
+    pub unsafe fn deserialize_file(engine: &Engine, path: impl AsRef<Path>) -> Result<Module> {
+        let path = path.as_ref();
+        let file = std::fs::read(path).map_err(|error| Error::system(&format!("reading {}", path.display()), error))?;
+        // SAFETY: the caller's promise.
+        unsafe { Module::deserialize(engine, file) }
+    }
+
+    /// Whether this is a precompiled module, as far as its first bytes tell: something for [`Module::deserialize`] rather than
+    /// [`Module::new`].
+    pub fn is_precompiled(bytes: impl AsRef<[u8]>) -> bool {
+        precompiled::is_precompiled(bytes.as_ref())
+    }
+
+    /// [`Module::is_precompiled`] of a file, of which no more is read than that takes.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_precompiled_file(path: impl AsRef<Path>) -> Result<bool> {
+        let path = path.as_ref();
+        let mut first = Vec::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(precompiled::MAGIC.len() as u64).read_to_end(&mut first))
+            .map_err(|error| Error::system(&format!("reading {}", path.display()), error))?;
+        Ok(Module::is_precompiled(first))
     }
 
     fn translate(engine: &Engine, binary: Result<Cow<'_, [u8]>, wat::Error>) -> Result<Module> {

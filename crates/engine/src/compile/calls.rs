@@ -1,7 +1,7 @@
 //! Calls and function references (specification §4.6.10, "Function Calls"; §4.6.3, "Reference Instructions").
 
-use super::clif_type;
 use super::translate::{Operands, Translator};
+use super::{FUNCTION_SYMBOLS, clif_type};
 use crate::types::{HeapType, RefType};
 use crate::vm::{Builtin, TableInit, VMCallCache, VMFuncRef, VMFunctionImport, trap_codes};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -85,7 +85,7 @@ impl Translator<'_, '_> {
             }
             Some(defined) => {
                 let signature = self.signature(ty);
-                let name = ir::UserExternalName { namespace: 0, index: defined };
+                let name = ir::UserExternalName { namespace: FUNCTION_SYMBOLS, index: defined };
                 let name = self.b.func.declare_imported_user_function(name);
                 let function = self.b.import_function(ir::ExtFuncData {
                     name: ir::ExternalName::user(name),
@@ -206,7 +206,7 @@ impl Translator<'_, '_> {
     pub(super) fn type_test(&mut self, actual: Value, expected: TypeIndex) -> Value {
         let registry = &self.env.compiler.registry;
         if registry.get(expected).is_final {
-            return self.b.ins().icmp_imm_u(IntCC::Equal, actual, expected as i64);
+            return self.is_type(actual, expected);
         }
         let depth = registry.depth(expected);
         // The type comes out of the heap: mask it, so that even a corrupt one stays inside the displays.
@@ -217,7 +217,17 @@ impl Translator<'_, '_> {
         let entry = self.b.ins().iadd(displays, offset);
         let flags = super::env::constant_flags(&mut self.b);
         let ancestor = self.b.ins().load(I32, flags, entry, depth as i32 * 4);
-        self.b.ins().icmp_imm_u(IntCC::Equal, ancestor, expected as i64)
+        self.is_type(ancestor, expected)
+    }
+
+    /// Whether a canonical type (an `i32`) is `expected`.
+    fn is_type(&mut self, actual: Value, expected: TypeIndex) -> Value {
+        if !self.env.compiler.options.relocatable {
+            return self.b.ins().icmp_imm_u(IntCC::Equal, actual, expected as i64);
+        }
+        let expected = self.env.type_index(&mut self.b, expected);
+        let expected = self.b.ins().ireduce(I32, expected);
+        self.b.ins().icmp(IntCC::Equal, actual, expected)
     }
 
     /// Pops the arguments, calls, pushes the results. Inside a `try_table` the call has its handler as second successor.

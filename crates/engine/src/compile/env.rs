@@ -1,13 +1,13 @@
 //! What a function's code can reach: its instance's record, the heap, the builtins.
 
-use super::Compiler;
+use super::{Compiler, HEADER_SYMBOLS, TYPE_SYMBOLS};
 use crate::info::ModuleInfo;
 use crate::vm::{Builtin, VMContext, VMMemory, VMTable};
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, SigRef, Value};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
-use gc_api::{AllocSite, AllocSize, EmitterHost, Region, SlowOp};
+use gc_api::{AllocSite, AllocSize, EmitterHost, Region, SlowOp, TypeIndex, VMGcHeader};
 
 /// The environment of one function.
 pub(super) struct FuncEnv<'a> {
@@ -67,6 +67,14 @@ impl<'a> FuncEnv<'a> {
         (signature, callee, all)
     }
 
+    /// A type's canonical index as an `i64`: a constant, or what the linker fills in.
+    pub fn type_index(&self, b: &mut FunctionBuilder<'_>, ty: TypeIndex) -> Value {
+        match self.compiler.options.relocatable {
+            true => symbol(b, TYPE_SYMBOLS, ty, 0),
+            false => b.ins().iconst(I64, ty as i64),
+        }
+    }
+
     /// Where a table is described.
     pub fn table(&self, b: &mut FunctionBuilder<'_>, index: u32) -> Place {
         let offsets = &self.info.offsets;
@@ -109,6 +117,18 @@ impl<'a> FuncEnv<'a> {
     }
 }
 
+/// The value that the linker gives to item `index` of a namespace, plus `offset`.
+fn symbol(b: &mut FunctionBuilder<'_>, namespace: u32, index: u32, offset: i64) -> Value {
+    let name = b.func.declare_imported_user_function(ir::UserExternalName { namespace, index });
+    let symbol = b.create_global_value(ir::GlobalValueData::Symbol {
+        name: ir::ExternalName::user(name),
+        offset: offset.into(),
+        colocated: false,
+        tls: false,
+    });
+    b.ins().symbol_value(I64, symbol)
+}
+
 /// Flags for words that never change once compiled code runs.
 pub(super) fn constant_flags(b: &mut FunctionBuilder<'_>) -> MemFlagsData {
     Region::Context.flags(b.func).with_readonly().with_can_move()
@@ -129,7 +149,7 @@ impl EmitterHost for FuncEnv<'_> {
 
     fn slow_alloc(&mut self, b: &mut FunctionBuilder<'_>, object: &AllocSite) -> Value {
         let kind = b.ins().iconst(I64, object.kind.header_bits() as i64);
-        let ty = b.ins().iconst(I64, object.ty as i64);
+        let ty = self.type_index(b, object.ty);
         let (size, length) = match object.size {
             AllocSize::Fixed(size) => (b.ins().iconst(I64, size as i64), b.ins().iconst(I64, -1)),
             AllocSize::Array { length, base, element_log2, .. } => {
@@ -158,5 +178,13 @@ impl EmitterHost for FuncEnv<'_> {
 
     fn null_faults(&self) -> bool {
         self.compiler.options.null_faults
+    }
+
+    fn header(&mut self, b: &mut FunctionBuilder<'_>, header: VMGcHeader) -> Value {
+        match self.compiler.options.relocatable {
+            // The linker gives the upper half, the lower one is added to it.
+            true => symbol(b, HEADER_SYMBOLS, header.ty(), header.to_u64() as u32 as i64),
+            false => b.ins().iconst(I64, header.to_u64() as i64),
+        }
     }
 }

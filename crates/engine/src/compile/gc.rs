@@ -135,14 +135,14 @@ impl Translator<'_, '_> {
                 let (array, to, value) = self.pop3();
                 let ty = self.env.info.types.get(*array_type_index);
                 let (low, high) = self.element_words(ty, value);
-                let ty = self.i64(ty as i64);
+                let ty = self.type_index(ty);
                 let args = [ty, self.wide(array), self.wide(to), low, high, self.wide(count)];
                 self.env.builtin(&mut self.b, Builtin::ArrayFill, &args);
             }
             O::ArrayCopy { array_type_index_dst, .. } => {
                 let operands = self.pop_n(5);
                 let ty = self.env.info.types.get(*array_type_index_dst);
-                let mut args = vec![self.i64(ty as i64)];
+                let mut args = vec![self.type_index(ty)];
                 args.extend(operands.into_iter().map(|v| self.wide(v)).collect::<Vec<_>>());
                 self.env.builtin(&mut self.b, Builtin::ArrayCopy, &args);
             }
@@ -446,7 +446,7 @@ impl Translator<'_, '_> {
             Some(value) => self.element_words(ty, value),
             None => (self.i64(0), self.i64(0)),
         };
-        let args = [self.i64(ty as i64), self.wide(array), low, high, self.wide(length)];
+        let args = [self.type_index(ty), self.wide(array), low, high, self.wide(length)];
         self.env.builtin(&mut self.b, Builtin::ArrayNewFill, &args);
     }
 
@@ -477,7 +477,7 @@ impl Translator<'_, '_> {
     fn array_new_segment(&mut self, builtin: Builtin, type_index: u32, segment: u32) {
         let (from, count) = self.pop2();
         let ty = self.env.info.types.get(type_index);
-        let args = [self.i64(ty as i64), self.i64(segment as i64), self.wide(from), self.wide(count)];
+        let args = [self.type_index(ty), self.i64(segment as i64), self.wide(from), self.wide(count)];
         let array = self.env.builtin(&mut self.b, builtin, &args);
         let array = self.b.ins().ireduce(I32, array);
         self.push_typed(array, &object_type(HeapType::ConcreteArray(ty)));
@@ -488,7 +488,7 @@ impl Translator<'_, '_> {
         let (array, to) = self.pop2();
         let ty = self.env.info.types.get(type_index);
         let args = [
-            self.i64(ty as i64),
+            self.type_index(ty),
             self.wide(array),
             self.wide(to),
             self.i64(segment as i64),
@@ -496,6 +496,11 @@ impl Translator<'_, '_> {
             self.wide(count),
         ];
         self.env.builtin(&mut self.b, builtin, &args);
+    }
+
+    /// A type's canonical index, for a builtin.
+    fn type_index(&mut self, ty: TypeIndex) -> Value {
+        self.env.type_index(&mut self.b, ty)
     }
 
     /// An element's bits as they stand in the array, in two words: the lower 64 bits, and the upper ones of a vector.

@@ -61,7 +61,41 @@ pub struct CompileOptions {
     pub inline_alloc: bool,
     /// When function references are made.
     pub table_init: TableInit,
+    /// Keep the targets of indirect calls in caches. Which calls have one is the module's to know.
+    pub call_caches: bool,
+    /// Leave the indices of types open, for an engine that numbers them differently.
+    pub relocatable: bool,
 }
+
+impl CompileOptions {
+    /// The options that change code, with their values: code is of use only where they are the same.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        // Every option must be looked at here.
+        let CompileOptions {
+            opt_level,
+            count_objects,
+            null_faults,
+            parallel: _,
+            inline_alloc,
+            table_init,
+            call_caches,
+            relocatable: _,
+        } = *self;
+        vec![
+            ("opt-level", format!("{opt_level:?}")),
+            ("count-objects", count_objects.to_string()),
+            ("null-faults", null_faults.to_string()),
+            ("inline-alloc", inline_alloc.to_string()),
+            ("table-init", format!("{table_init:?}")),
+            ("call-caches", call_caches.to_string()),
+        ]
+    }
+}
+
+/// Namespaces of the symbols in code: functions of the module, types, and types as headers have them.
+const FUNCTION_SYMBOLS: u32 = 0;
+const TYPE_SYMBOLS: u32 = 1;
+const HEADER_SYMBOLS: u32 = 2;
 
 impl Default for CompileOptions {
     fn default() -> Self {
@@ -72,6 +106,8 @@ impl Default for CompileOptions {
             parallel: true,
             inline_alloc: true,
             table_init: TableInit::Lazy,
+            call_caches: false,
+            relocatable: false,
         }
     }
 }
@@ -96,6 +132,7 @@ pub enum CompileError {
 }
 
 /// Compiles for one engine: one instruction set, one collector.
+#[derive(Clone)]
 pub struct Compiler {
     pub(crate) isa: OwnedTargetIsa,
     pub(crate) registry: Arc<TypeRegistry>,
@@ -144,6 +181,11 @@ impl Compiler {
             .finish(settings::Flags::new(flags))
             .map_err(|e| target(&e))?;
         Ok(Compiler { isa, registry, gc, options })
+    }
+
+    /// The same compiler, whose code can be linked into other engines.
+    pub(crate) fn relocatable(&self) -> Compiler {
+        Compiler { options: CompileOptions { relocatable: true, ..self.options }, ..self.clone() }
     }
 
     /// Compiles every function of a module, in the order of their indices.
@@ -229,7 +271,12 @@ impl Compiler {
         for reloc in buffer.relocs() {
             let target = match &reloc.target {
                 FinalizedRelocTarget::ExternalName(ExternalName::User(name)) => {
-                    RelocTarget::Function(context.func.params.user_named_funcs()[*name].index)
+                    let name = &context.func.params.user_named_funcs()[*name];
+                    match name.namespace {
+                        FUNCTION_SYMBOLS => RelocTarget::Function(name.index),
+                        TYPE_SYMBOLS => RelocTarget::Type(name.index),
+                        _ => RelocTarget::Header(name.index),
+                    }
                 }
                 FinalizedRelocTarget::ExternalName(ExternalName::LibCall(call)) => RelocTarget::LibCall(*call),
                 other => {

@@ -76,6 +76,8 @@ impl CodeObject {
                     RelocTarget::Function(index) => base + u64::from(starts[index as usize]),
                     RelocTarget::LibCall(call) if reloc.kind == RelocKind::Abs8 => libcall_address(call)? as u64,
                     RelocTarget::LibCall(call) => return Err(unsupported(format!("direct call to {call:?}"))),
+                    RelocTarget::Type(ty) => u64::from(ty),
+                    RelocTarget::Header(ty) => u64::from(ty) << 32,
                 };
                 let code = &mut image[start as usize..][..function.code.len()];
                 let place = base + u64::from(start) + u64::from(reloc.at);
@@ -232,7 +234,7 @@ fn unsupported(what: String) -> io::Error {
 }
 
 /// The functions that Cranelift calls where the machine has no instruction.
-fn libcall_address(call: LibCall) -> io::Result<usize> {
+pub(crate) fn libcall_address(call: LibCall) -> io::Result<usize> {
     type Unary<T> = extern "C" fn(T) -> T;
     type Ternary<T> = extern "C" fn(T, T, T) -> T;
     // WebAssembly's results are never signalling NaNs, which Rust's functions hand back as they are.
