@@ -46,6 +46,27 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A duration: a number with a unit.
+///
+/// ```
+/// use std::time::Duration;
+/// assert_eq!(gleaner::text::parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+/// assert_eq!(gleaner::text::parse_duration("2m"), Ok(Duration::from_secs(120)));
+/// assert!(gleaner::text::parse_duration("90").unwrap_err().contains("90s"));
+/// ```
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, f64); 5] = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let wrong = || {
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        format!("`{text}` is no duration: a number and one of us, ms, s, m and h go here, as in `{digits}s` or 1.5m")
+    };
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let (_, seconds) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wrong)?;
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("`{text}` is longer than time is counted"))
+}
+
 /// `1.5 MiB`: three digits or so, in the largest unit that leaves a whole part.
 ///
 /// ```

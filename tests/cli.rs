@@ -487,6 +487,25 @@ fn a_closed_pipe_is_no_panic() {
 }
 
 #[test]
+fn runaway_programs_end() {
+    let files = Files::new();
+    let file = files.add(
+        "runaway.wat",
+        r#"(module (func (export "forever") (loop (br 0))) (func (export "one") (result i32) (i32.const 1)))"#,
+    );
+    for gc in collectors() {
+        let run = |limit: &str, amount: &str, name: &str| {
+            gleaner(&["run", "--gc", &gc, limit, amount, "--invoke", name, &file])
+        };
+        run("--timeout", "20ms", "forever").fails(134, &["interrupted", "forever"]);
+        run("--fuel", "10000", "forever").fails(134, &["fuel", "forever"]);
+        assert_eq!(run("--timeout", "1h", "one").ok(), "1\n");
+        assert_eq!(run("--fuel", "1", "one").ok(), "1\n");
+    }
+    gleaner(&["run", "--timeout", "10", &file]).fails(2, &["`10` is no duration", "10s"]);
+}
+
+#[test]
 fn a_compiled_file_runs_where_it_was_made_for() {
     let files = Files::new();
     let source = r#"(module (type $s (struct (field i32)))

@@ -12,6 +12,7 @@ use engine::{Engine, Error, Extern, Instance, Linker, Module, Profiler, Stats, S
 use gc_api::{CollectorInfo, RootKind};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Run a program: its `_start`, or one of its functions
 #[derive(Args)]
@@ -36,6 +37,12 @@ pub struct Run {
     /// Call this export instead of `_start`, with ARGS
     #[arg(long, value_name = "FUNC")]
     invoke: Option<String>,
+    /// End the program after so long, as in 10s, 500ms or 2m
+    #[arg(long, value_name = "DURATION", value_parser = text::parse_duration)]
+    timeout: Option<Duration>,
+    /// End the program after N instructions: always at the same one, whatever the collector and the machine
+    #[arg(long, value_name = "N")]
+    fuel: Option<u64>,
     /// Print what the collector did, on standard error
     #[arg(long)]
     stats: bool,
@@ -71,9 +78,22 @@ impl Run {
         let profiler = if self.perfmap { Profiler::PerfMap } else { Profiler::None };
         let config = self.tuning.apply(self.checks.apply(self.limits.config(&gc)));
         let config = config.count_objects(self.stats).profiler(profiler);
+        let config = config.epoch_interruption(self.timeout.is_some()).consume_fuel(self.fuel.is_some());
         let engine = Engine::with_config(config)?;
         let output = Output::stdout();
         let mut store = Store::new(&engine, ())?;
+        if let Some(fuel) = self.fuel {
+            store.set_fuel(fuel)?;
+        }
+        if let Some(time) = self.timeout {
+            store.set_epoch_deadline(1);
+            let engine = engine.clone();
+            // Nobody waits for it: the process ends with the program.
+            std::thread::spawn(move || {
+                std::thread::sleep(time);
+                engine.increment_epoch();
+            });
+        }
         let result = self.run_in(&mut store, &output);
         // What the program printed comes before what is said about it.
         let flushed = output.flush();

@@ -215,6 +215,12 @@ pub struct VMStoreContext {
     pub funcs_len: u64,
     /// The store, for the runtime.
     pub store: *mut c_void,
+    /// The engine's epoch.
+    pub epoch: *const AtomicU64,
+    /// The epoch at which code that looks at it is interrupted.
+    pub epoch_deadline: u64,
+    /// Instructions that may still be executed by code that counts them; negative when they have been used up.
+    pub fuel: i64,
 }
 
 impl VMStoreContext {
@@ -229,6 +235,9 @@ impl VMStoreContext {
     pub const BUILTINS: i32 = 64;
     pub const FUNCS: i32 = 72;
     pub const FUNCS_LEN: i32 = 80;
+    pub const EPOCH: i32 = 96;
+    pub const EPOCH_DEADLINE: i32 = 104;
+    pub const FUEL: i32 = 112;
 }
 
 /// The record of an instance; the parts that depend on its module follow, laid out by [`Offsets`]. Everything in the fixed
@@ -429,6 +438,10 @@ macro_rules! for_each_builtin {
             ThrowRef = throw_ref(exception);
             /// Unwinds to the nearest handler because something is pending; never returns.
             Raise = raise();
+            /// The deadline has passed.
+            EpochReached = epoch_reached();
+            /// The fuel is used up.
+            OutOfFuel = out_of_fuel();
         }
     };
 }
@@ -458,7 +471,7 @@ pub fn interface() -> String {
         size_of::<VMMemory>(),
     ];
     let heap = (gc_api::FIRST_INDEX, gc_api::GUARD_BYTES, gc_api::CELLS_BELOW_BASE, gc_api::HEADER_SIZE);
-    let mut text = format!("{records:?} {heap:?} {MEMORY_RESERVATION} {:?}", Offsets::new(one));
+    let mut text = format!("{records:?} {heap:?} {MEMORY_RESERVATION} {MEMORY_GUARD} {:?}", Offsets::new(one));
     for builtin in Builtin::ALL {
         let _ = write!(text, " {}/{}", builtin.name(), builtin.arity());
     }
@@ -514,6 +527,9 @@ const _: () = {
     assert!(offset_of!(VMStoreContext, builtins) == VMStoreContext::BUILTINS as usize);
     assert!(offset_of!(VMStoreContext, funcs) == VMStoreContext::FUNCS as usize);
     assert!(offset_of!(VMStoreContext, funcs_len) == VMStoreContext::FUNCS_LEN as usize);
+    assert!(offset_of!(VMStoreContext, epoch) == VMStoreContext::EPOCH as usize);
+    assert!(offset_of!(VMStoreContext, epoch_deadline) == VMStoreContext::EPOCH_DEADLINE as usize);
+    assert!(offset_of!(VMStoreContext, fuel) == VMStoreContext::FUEL as usize);
     assert!(offset_of!(VMContext, store) == VMContext::STORE as usize);
     assert!(offset_of!(VMContext, heap_base) == VMContext::HEAP_BASE as usize);
     assert!(offset_of!(VMContext, displays) == VMContext::DISPLAYS as usize);

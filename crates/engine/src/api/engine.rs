@@ -13,6 +13,7 @@ use gc_api::GcRuntime;
 use rustc_hash::FxHashMap;
 use std::ffi::c_void;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What can be chosen about an engine.
@@ -42,6 +43,11 @@ pub struct Config {
     pub table_init: TableInit,
     /// Whether each `call_indirect` through a table that nothing can change remembers what it called last.
     pub call_indirect_cache: bool,
+    /// Whether programs look, at the beginning of functions and of each iteration of loops, whether their store's deadline has
+    /// passed: see [`Store::set_epoch_deadline`](super::Store::set_epoch_deadline).
+    pub epoch_interruption: bool,
+    /// Whether programs consume fuel: see [`Store::set_fuel`](super::Store::set_fuel).
+    pub consume_fuel: bool,
 }
 
 /// How accesses through null are found.
@@ -81,6 +87,8 @@ impl Config {
             zeal: Zeal::OFF,
             table_init: TableInit::Lazy,
             call_indirect_cache: false,
+            epoch_interruption: false,
+            consume_fuel: false,
         }
     }
 
@@ -143,6 +151,18 @@ impl Config {
         self.call_indirect_cache = cache;
         self
     }
+
+    /// Sets [`Config::epoch_interruption`].
+    pub fn epoch_interruption(mut self, interrupt: bool) -> Config {
+        self.epoch_interruption = interrupt;
+        self
+    }
+
+    /// Sets [`Config::consume_fuel`].
+    pub fn consume_fuel(mut self, consume: bool) -> Config {
+        self.consume_fuel = consume;
+        self
+    }
 }
 
 /// A collector, a compiler and the types of all modules. Cheap to clone: clones are the same engine.
@@ -154,6 +174,8 @@ struct Inner {
     registry: Arc<TypeRegistry>,
     compiler: Compiler,
     trampolines: RwLock<Trampolines>,
+    /// The epoch, which compiled code reads.
+    epoch: AtomicU64,
     /// The addresses of the builtins' trampolines.
     builtins: Box<[Code]>,
     _builtin_code: Arc<CodeObject>,
@@ -230,6 +252,8 @@ impl Engine {
             table_init: config.table_init,
             relocatable: false,
             call_caches: config.call_indirect_cache,
+            epochs: config.epoch_interruption,
+            fuel: config.consume_fuel,
         };
         let compiler = Compiler::new(options, registry.clone(), config.gc.clone())?;
         let trampolines: Vec<CompiledCode> = Builtin::ALL
@@ -246,6 +270,7 @@ impl Engine {
             registry,
             compiler,
             trampolines: RwLock::default(),
+            epoch: AtomicU64::new(0),
             builtins,
             _builtin_code: builtin_code,
         })))
@@ -261,6 +286,17 @@ impl Engine {
             Ok((format!("builtin {}", builtin.name()), self.0.compiler.trampoline_text(code, emit)?))
         };
         Builtin::ALL.iter().map(text).collect()
+    }
+
+    /// Advances the epoch by one tick, which may end programs of this engine on other threads: see
+    /// [`Store::set_epoch_deadline`](super::Store::set_epoch_deadline). Takes next to no time, and may be called in a signal handler.
+    pub fn increment_epoch(&self) {
+        self.0.epoch.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The epoch; it stays where it is as long as the engine lives.
+    pub(crate) fn epoch(&self) -> &AtomicU64 {
+        &self.0.epoch
     }
 
     /// How the engine was configured.

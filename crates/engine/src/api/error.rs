@@ -58,6 +58,8 @@ pub enum ErrorKind {
     Link(LinkError),
     /// There is no memory, address space or code for what was asked.
     System(String),
+    /// The store's limiter does not allow what was asked.
+    Limit(String),
     /// The heap contradicts itself: a bug of the collector's.
     Corruption(String),
     /// The API was used with values that do not fit: a wrong type, a wrong number, an unknown name.
@@ -160,6 +162,7 @@ impl Display for Error {
             ErrorKind::Precompiled(misfit) => Display::fmt(misfit, f)?,
             ErrorKind::Module(message)
             | ErrorKind::System(message)
+            | ErrorKind::Limit(message)
             | ErrorKind::Usage(message)
             | ErrorKind::Corruption(message) => f.write_str(message)?,
         }
@@ -280,6 +283,21 @@ pub enum Trap {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The heap is full and the store's limiter does not let it grow.
+    #[error(
+        "out of heap memory: the live objects and the one to be allocated exceed the {committed} bytes at which the store's limiter \
+         keeps the heap; raise its limit (`StoreLimitsBuilder::heap_size`)"
+    )]
+    HeapLimited {
+        /// Bytes that the heap has.
+        committed: u64,
+    },
+    /// The store's deadline has passed.
+    #[error("interrupted: the deadline that was set for the program has passed")]
+    Interrupt,
+    /// The store's fuel is used up.
+    #[error("all fuel is consumed: the program was given no more instructions to execute")]
+    OutOfFuel,
     /// An integer division by zero.
     #[error("integer divide by zero")]
     IntegerDivideByZero,

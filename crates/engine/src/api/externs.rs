@@ -119,6 +119,7 @@ impl Table {
         let mut store = store.as_context_mut();
         let store = store.opaque();
         value.check(store, &ValType::Ref(ty.element))?;
+        store.allow_table(&ty)?;
         let record = SendRecord(VMTable { base: ptr::null_mut(), length: 0 });
         let vm = store.own(record).cast();
         // SAFETY: the record lives as long as the store.
@@ -219,6 +220,9 @@ impl Table {
         let store = store.opaque();
         value.check(store, &ValType::Ref(self.element(store)))?;
         let (id, raw) = (self.id(store), value.borrow_raw(store) as u64);
+        if !store.allow_table_growth(id as usize, delta)? {
+            return Err(Error::usage(format!("the store's limiter does not let the table grow by {delta} elements")));
+        }
         table_grow(store, id, delta, raw)
             .ok_or_else(|| Error::usage(format!("the table cannot grow by {delta} elements")))
     }
@@ -237,6 +241,7 @@ impl Memory {
         }
         let mut store = store.as_context_mut();
         let store = store.opaque();
+        store.allow_memory(&ty)?;
         let record = SendRecord(VMMemory::empty());
         let vm = store.own(record).cast();
         // SAFETY: the record lives as long as the store.
@@ -303,7 +308,11 @@ impl Memory {
     /// When the memory's maximum or the system does not let it.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64) -> Result<u64> {
         let mut store = store.as_context_mut();
-        let grown = self.local_mut(store.opaque()).grow(delta);
+        let store = store.opaque();
+        if !store.allow_memory_growth(self.id(store) as usize, delta)? {
+            return Err(Error::usage(format!("the store's limiter does not let the memory grow by {delta} pages")));
+        }
+        let grown = self.local_mut(store).grow(delta);
         grown.ok_or_else(|| Error::usage(format!("the memory cannot grow by {delta} pages")))
     }
 }

@@ -104,6 +104,8 @@ impl Config {
             zeal,
             table_init,
             call_indirect_cache,
+            epoch_interruption,
+            consume_fuel,
         } = self;
         let opt_level = match opt_level {
             OptLevel::None => "none",
@@ -133,6 +135,8 @@ impl Config {
             ("zeal", text(if *zeal == Zeal::OFF { "off".to_string() } else { zeal.to_string() })),
             ("table_init", text(table_init)),
             ("call_indirect_cache", Switch(*call_indirect_cache)),
+            ("epoch_interruption", Switch(*epoch_interruption)),
+            ("consume_fuel", Switch(*consume_fuel)),
         ]
     }
 }

@@ -1,10 +1,13 @@
 //! Stores, and the ways to reach one.
 
-use super::{Engine, Extern, Instance, Result, Stats};
+use super::limits::ResourceLimiter;
+use super::{Engine, Error, Extern, Instance, Result, Stats};
 use crate::runtime::store::StoreOpaque;
 use crate::vm::{VMFuncRef, ValRaw};
 use gc_api::{Collection, CollectionKind, GcHeap, Outcome, Reason, Roots};
 use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 
 /// Instances, functions and objects, with a heap of their own; and data of the host's, which its functions can reach.
 ///
@@ -17,7 +20,51 @@ pub struct Store<T: 'static>(Box<StoreInner<T>>);
 #[repr(C)]
 pub(crate) struct StoreInner<T: 'static> {
     pub opaque: StoreOpaque,
-    pub data: T,
+    pub data: HostData<T>,
+}
+
+/// The host's data, in an allocation of its own: a limiter, which the store calls, comes to it without the store.
+pub(crate) struct HostData<T>(NonNull<T>);
+
+// SAFETY: it owns a `T`.
+unsafe impl<T: Send> Send for HostData<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for HostData<T> {}
+
+impl<T> HostData<T> {
+    fn new(data: T) -> Self {
+        HostData(NonNull::from(Box::leak(Box::new(data))))
+    }
+
+    fn into_inner(self) -> T {
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: made by `Box::leak` in `new`, freed once: `this` is not dropped.
+        *unsafe { Box::from_raw(this.0.as_ptr()) }
+    }
+}
+
+impl<T> Deref for HostData<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: valid until `self` is dropped. Other references are made only by a limiter, whose caller holds the store and with
+        // it `self` mutably.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<T> DerefMut for HostData<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above.
+        unsafe { self.0.as_mut() }
+    }
+}
+
+impl<T> Drop for HostData<T> {
+    fn drop(&mut self) {
+        // SAFETY: made by `Box::leak` in `new`, freed once.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
 }
 
 impl<T: 'static> Store<T> {
@@ -26,7 +73,7 @@ impl<T: 'static> Store<T> {
     /// # Errors
     /// When there is no address space or memory for a heap.
     pub fn new(engine: &Engine, data: T) -> Result<Store<T>> {
-        Ok(Store(Box::new(StoreInner { opaque: StoreOpaque::new(engine)?, data })))
+        Ok(Store(Box::new(StoreInner { opaque: StoreOpaque::new(engine)?, data: HostData::new(data) })))
     }
 
     /// The engine.
@@ -46,7 +93,113 @@ impl<T: 'static> Store<T> {
 
     /// Ends the store; the host's data remains.
     pub fn into_data(self) -> T {
-        self.0.data
+        let StoreInner { opaque, data } = *self.0;
+        drop(opaque);
+        data.into_inner()
+    }
+
+    pub(crate) fn set_limiter(
+        &mut self,
+        mut limiter: impl (FnMut(&mut T) -> &mut dyn ResourceLimiter) + Send + Sync + 'static,
+    ) {
+        struct Data<T>(NonNull<T>);
+        // SAFETY: the closure below is called by whoever holds the store, which has the data and may not be sent, or shared, unless
+        // these may be.
+        unsafe impl<T> Send for Data<T> {}
+        // SAFETY: as above.
+        unsafe impl<T> Sync for Data<T> {}
+        let data = Data(self.0.data.0);
+        self.0.opaque.limiter = Some(Box::new(move |ask| {
+            let Data(data) = &data;
+            // SAFETY: the store, whose part the limiter is, owns the data and is held mutably by whoever calls; nobody else refers
+            // to the data meanwhile.
+            ask(limiter(unsafe { &mut *data.as_ptr() }));
+        }));
+    }
+
+    /// Lets programs run until the engine's epoch, which [`Engine::increment_epoch`] advances, is `ticks` later than now. What
+    /// happens then [`Store::epoch_deadline_trap`] and [`Store::epoch_deadline_callback`] say. A new store's deadline has
+    /// passed.
+    ///
+    /// ```
+    /// # fn main() -> engine::Result<()> {
+    /// use engine::{Config, Engine, Instance, Module, Store, Trap};
+    /// let config = Config::new(gc_null::COLLECTOR.with(&Default::default()).unwrap()).epoch_interruption(true);
+    /// let engine = Engine::with_config(config)?;
+    /// let module = Module::new(&engine, r#"(module (func (export "forever") (loop (br 0))))"#)?;
+    /// let mut store = Store::new(&engine, ())?;
+    /// store.set_epoch_deadline(1);
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let ticker = engine.clone();
+    /// let ticker = std::thread::spawn(move || ticker.increment_epoch());
+    /// let error = instance.get_func(&mut store, "forever")?.call(&mut store, &[]).unwrap_err();
+    /// assert_eq!(error.trap(), Some(Trap::Interrupt));
+    /// # ticker.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Without [`Config::epoch_interruption`](super::Config).
+    pub fn set_epoch_deadline(&mut self, ticks: u64) {
+        self.as_context_mut().set_epoch_deadline(ticks);
+    }
+
+    /// Has programs trap at their deadline. So it is from the start.
+    pub fn epoch_deadline_trap(&mut self) {
+        self.0.opaque.epoch_callback = None;
+    }
+
+    /// Has `callback` decide at the deadline: to go on for a number of ticks, or to end the program with an error.
+    pub fn epoch_deadline_callback(
+        &mut self,
+        mut callback: impl FnMut(StoreContextMut<'_, T>) -> Result<UpdateDeadline> + Send + Sync + 'static,
+    ) {
+        self.0.opaque.epoch_callback = Some(Box::new(move |store| {
+            // SAFETY: the store that calls is this one, whose pointer is to all of its `StoreInner<T>`; nothing else uses it during the
+            // call.
+            let UpdateDeadline::Continue(ticks) = callback(StoreContextMut(unsafe { &mut *store.cast() }))?;
+            Ok(ticks)
+        }));
+    }
+
+    /// Gives programs `fuel` to consume, in place of what is left. Every instruction consumes one unit, but those that only
+    /// structure code (`block`, `loop`, `try_table`, `else`, `end`, `nop`, `drop`) none. When there is none left programs trap,
+    /// at the next call or iteration of a loop. A new store has none.
+    ///
+    /// What a program consumes depends on nothing but the program and its input: not on the collector, nor on how it was compiled.
+    ///
+    /// ```
+    /// # fn main() -> engine::Result<()> {
+    /// use engine::{Config, Engine, Instance, Module, Store, Trap};
+    /// let config = Config::new(gc_null::COLLECTOR.with(&Default::default()).unwrap()).consume_fuel(true);
+    /// let engine = Engine::with_config(config)?;
+    /// let module = Module::new(&engine, r#"(module
+    ///     (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+    ///     (func (export "forever") (loop (br 0))))"#)?;
+    /// let mut store = Store::new(&engine, ())?;
+    /// store.set_fuel(1000)?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// instance.get_typed_func::<(i32, i32), i32>(&mut store, "add")?.call(&mut store, (1, 2))?;
+    /// assert_eq!(store.get_fuel()?, 997);
+    /// let error = instance.get_func(&mut store, "forever")?.call(&mut store, &[]).unwrap_err();
+    /// assert_eq!((error.trap(), store.get_fuel()?), (Some(Trap::OutOfFuel), 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Without [`Config::consume_fuel`](super::Config).
+    pub fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+        self.as_context_mut().set_fuel(fuel)
+    }
+
+    /// What is left of the fuel.
+    ///
+    /// # Errors
+    /// Without [`Config::consume_fuel`](super::Config).
+    pub fn get_fuel(&self) -> Result<u64> {
+        self.as_context().get_fuel()
     }
 
     /// Collects now, until it is done.
@@ -120,6 +273,17 @@ impl<'a, T: 'static> StoreContext<'a, T> {
         self.0.opaque.engine()
     }
 
+    /// As [`Store::get_fuel`].
+    ///
+    /// # Errors
+    /// As [`Store::get_fuel`].
+    pub fn get_fuel(&self) -> Result<u64> {
+        if !self.engine().config().consume_fuel {
+            return Err(no_fuel());
+        }
+        Ok(self.0.opaque.fuel())
+    }
+
     /// As [`Store::stats`].
     pub fn stats(&self) -> Stats {
         let store = &self.0.opaque;
@@ -146,6 +310,30 @@ impl<T: 'static> StoreContextMut<'_, T> {
     /// The host's data, to be changed.
     pub fn data_mut(&mut self) -> &mut T {
         &mut self.0.data
+    }
+
+    /// As [`Store::set_fuel`].
+    ///
+    /// # Errors
+    /// As [`Store::set_fuel`].
+    pub fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+        if !self.0.opaque.engine().config().consume_fuel {
+            return Err(no_fuel());
+        }
+        self.0.opaque.set_fuel(fuel);
+        Ok(())
+    }
+
+    /// As [`Store::set_epoch_deadline`].
+    ///
+    /// # Panics
+    /// As [`Store::set_epoch_deadline`].
+    pub fn set_epoch_deadline(&mut self, ticks: u64) {
+        assert!(
+            self.0.opaque.engine().config().epoch_interruption,
+            "a deadline is set, but code is compiled not to look at it: see `Config::epoch_interruption`"
+        );
+        self.0.opaque.set_epoch_deadline(ticks);
     }
 
     /// As [`Store::gc`].
@@ -179,6 +367,18 @@ impl<T: 'static> StoreContextMut<'_, T> {
             result
         }
     }
+}
+
+fn no_fuel() -> Error {
+    Error::usage("code is compiled to consume no fuel: see `Config::consume_fuel`")
+}
+
+/// What a program is to do at its deadline: see [`Store::epoch_deadline_callback`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UpdateDeadline {
+    /// Go on until so many ticks from now.
+    Continue(u64),
 }
 
 /// Anything by which a store can be read.

@@ -8,6 +8,9 @@ use gc_api::{CollectionKind, Collector};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+mod interrupts;
+mod limits;
+
 const COLLECTORS: [Collector; 2] = [gc_null::COLLECTOR, gc_drc::COLLECTOR];
 
 fn engine(collector: &Collector) -> Engine {

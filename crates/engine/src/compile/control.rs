@@ -157,9 +157,7 @@ impl Translator<'_, '_> {
                     let height = self.control.last().expect("just pushed").height;
                     self.stack.truncate(height);
                     self.enter(header);
-                    if self.env.compiler.gc.compiler().needs().poll {
-                        self.poll();
-                    }
+                    self.interruption_point();
                 } else {
                     self.push_frame(FrameKind::Loop, header, next, ty);
                 }

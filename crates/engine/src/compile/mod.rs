@@ -1,9 +1,9 @@
 //! WebAssembly in, machine code out.
 //!
 //! Each function body is validated and translated to CLIF in one pass (`translate`, with the instructions by family in
-//! `control`, `numeric`, `simd`, `memory`, `atomics`, `table`, `global`, `gc`, `casts`, `calls`, `exceptions`), then compiled by Cranelift;
-//! functions are independent and run in parallel. What a collector emits goes through [`gc_api::Emitter`], which `env` backs.
-//! `trampoline` makes the code at the borders.
+//! `control`, `numeric`, `simd`, `memory`, `atomics`, `table`, `global`, `gc`, `casts`, `calls`, `exceptions`), then compiled by
+//! Cranelift; functions are independent and run in parallel. `interrupts` has what ends runaway programs. What a collector emits
+//! goes through [`gc_api::Emitter`], which `env` backs. `trampoline` makes the code at the borders.
 
 mod atomics;
 mod calls;
@@ -13,6 +13,7 @@ mod env;
 mod exceptions;
 mod gc;
 mod global;
+mod interrupts;
 mod memory;
 mod numeric;
 mod simd;
@@ -65,6 +66,10 @@ pub struct CompileOptions {
     pub call_caches: bool,
     /// Leave the indices of types open, for an engine that numbers them differently.
     pub relocatable: bool,
+    /// Look at the deadline in functions' and loops' beginnings.
+    pub epochs: bool,
+    /// Count instructions.
+    pub fuel: bool,
 }
 
 impl CompileOptions {
@@ -80,6 +85,8 @@ impl CompileOptions {
             table_init,
             call_caches,
             relocatable: _,
+            epochs,
+            fuel,
         } = *self;
         vec![
             ("opt-level", format!("{opt_level:?}")),
@@ -88,6 +95,8 @@ impl CompileOptions {
             ("inline-alloc", inline_alloc.to_string()),
             ("table-init", format!("{table_init:?}")),
             ("call-caches", call_caches.to_string()),
+            ("epochs", epochs.to_string()),
+            ("fuel", fuel.to_string()),
         ]
     }
 }
@@ -108,6 +117,8 @@ impl Default for CompileOptions {
             table_init: TableInit::Lazy,
             call_caches: false,
             relocatable: false,
+            epochs: false,
+            fuel: false,
         }
     }
 }

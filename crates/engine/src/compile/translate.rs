@@ -54,6 +54,7 @@ pub(super) fn translate(
         locals: Vec::new(),
         call_sites: call_sites(info, defined),
         reachable: true,
+        fuel: 0,
     };
     for (ty, value) in ty.params.iter().zip(&params[2..]) {
         t.add_local(ty, *value);
@@ -103,6 +104,8 @@ pub(super) struct Translator<'a, 'f> {
     /// The numbers of its calls through tables that nothing can change, from the next one on.
     pub call_sites: Range<u32>,
     pub reachable: bool,
+    /// Fuel that the code since the last flush consumes.
+    pub fuel: i64,
 }
 
 impl Translator<'_, '_> {
@@ -119,9 +122,7 @@ impl Translator<'_, '_> {
             }
         }
         self.push_body_frame();
-        if self.env.compiler.gc.compiler().needs().poll {
-            self.poll();
-        }
+        self.interruption_point();
         let mut operators = body.get_operators_reader()?;
         while !operators.eof() {
             let offset = operators.original_position();
@@ -138,6 +139,9 @@ impl Translator<'_, '_> {
         // Operand types are only known before the validator has consumed them.
         let operands = if self.reachable { self.operands() } else { Operands::default() };
         self.validator.op(offset, op)?;
+        if self.env.compiler.options.fuel && self.reachable {
+            self.consume_fuel(op);
+        }
         if self.control_operator(op, &operands)? || !self.reachable {
             return Ok(());
         }
@@ -223,10 +227,6 @@ impl Translator<'_, '_> {
     pub fn gc<R>(&mut self, emit: impl FnOnce(&dyn gc_api::GcCompiler, &mut Emitter<'_, '_>) -> R) -> R {
         let gc = self.env.compiler.gc.clone();
         emit(gc.compiler(), &mut Emitter::new(&mut self.b, &mut self.env))
-    }
-
-    pub fn poll(&mut self) {
-        self.gc(|gc, e| gc.poll(e));
     }
 
     // Locals.

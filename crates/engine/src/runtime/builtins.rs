@@ -19,7 +19,7 @@ use crate::types::TypeIndex;
 use crate::vm::{Builtin, NULL_ELEMENT, VMContext, for_each_builtin};
 use gc_api::{BulkSource, BulkWrite, CellKind, GcKind, NewObject, RefRange, SlowOp, VMGcRef};
 use std::ffi::c_void;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 /// Why a builtin did not return.
@@ -28,6 +28,8 @@ enum Raised {
     Trap(Trap),
     /// The store knows already.
     Noted,
+    /// The deadline has passed, and the host has said what is to be done then.
+    Deadline,
 }
 
 impl From<Trap> for Raised {
@@ -75,15 +77,38 @@ pub fn raise_address() -> *const c_void {
 unsafe fn run(vmctx: *mut VMContext, builtin: impl FnOnce(&mut StoreOpaque, u32) -> Outcome) -> u64 {
     // SAFETY: whoever entered compiled code put the store's address there, gave up its own reference to it until compiled code
     // returns, and compiled code waits for us.
-    let (store, instance) = unsafe { (&mut *store_of(vmctx), (*vmctx).instance) };
-    let pending = match catch_unwind(AssertUnwindSafe(|| builtin(store, instance))) {
+    let (this, instance) = unsafe { (store_of(vmctx), (*vmctx).instance) };
+    // SAFETY: as above.
+    let pending = match catch_unwind(AssertUnwindSafe(|| builtin(unsafe { &mut *this }, instance))) {
         Ok(Ok(result)) => return result,
         Ok(Err(Raised::Trap(trap))) => Pending::Error(Error::from(trap)),
         Ok(Err(Raised::Noted)) => return u64::MAX,
+        // SAFETY: as above; the reference that the builtin had is gone.
+        Ok(Err(Raised::Deadline)) => match catch_unwind(AssertUnwindSafe(|| unsafe { ask_at_deadline(this) })) {
+            Ok(Ok(())) => return 0,
+            Ok(Err(error)) => Pending::Error(error),
+            Err(payload) => Pending::from_panic(payload),
+        },
         Err(payload) => Pending::from_panic(payload),
     };
-    store.set_pending(pending);
+    // SAFETY: as above.
+    unsafe { (*this).set_pending(pending) };
     u64::MAX
+}
+
+/// Has the host decide what happens at the deadline.
+///
+/// # Safety
+/// `this` is what [`VMStoreContext::store`](crate::vm::VMStoreContext) holds, and the store is in no other use.
+unsafe fn ask_at_deadline(this: *mut StoreOpaque) -> crate::api::Result<()> {
+    // SAFETY: the caller's promise; the references are gone before the callback, which makes its own, runs.
+    let Some(mut callback) = (unsafe { (*this).epoch_callback.take() }) else { return Err(Trap::Interrupt.into()) };
+    let decision = catch_unwind(AssertUnwindSafe(|| callback(this)));
+    // SAFETY: as above; the callback is done.
+    let store = unsafe { &mut *this };
+    store.epoch_callback.get_or_insert(callback);
+    store.set_epoch_deadline(decision.unwrap_or_else(|panic| resume_unwind(panic))?);
+    Ok(())
 }
 
 /// The store of a context.
@@ -135,6 +160,17 @@ fn handler(store: &mut StoreOpaque) -> Option<(Target, usize)> {
     Some((target, payload))
 }
 
+/// What the limiter says to a growth; an error of its own ends the program.
+fn allowed(
+    store: &mut StoreOpaque,
+    ask: impl FnOnce(&mut StoreOpaque) -> crate::api::Result<bool>,
+) -> Result<bool, Raised> {
+    ask(store).map_err(|error| {
+        store.set_pending(Pending::Error(error));
+        Raised::Noted
+    })
+}
+
 // ---- Memories ----
 
 fn memory_id(store: &StoreOpaque, instance: u32, memory: u64) -> usize {
@@ -143,6 +179,9 @@ fn memory_id(store: &StoreOpaque, instance: u32, memory: u64) -> usize {
 
 fn memory_grow(store: &mut StoreOpaque, instance: u32, memory: u64, delta: u64) -> Outcome {
     let id = memory_id(store, instance, memory);
+    if !allowed(store, |store| store.allow_memory_growth(id, delta))? {
+        return Ok(grown(None));
+    }
     Ok(grown(store.memories[id].grow(delta)))
 }
 
@@ -264,6 +303,9 @@ fn table_id(store: &StoreOpaque, instance: u32, table: u64) -> u32 {
 
 fn table_grow(store: &mut StoreOpaque, instance: u32, table: u64, delta: u64, init: u64) -> Outcome {
     let id = table_id(store, instance, table);
+    if !allowed(store, |store| store.allow_table_growth(id as usize, delta))? {
+        return Ok(grown(None));
+    }
     Ok(grown(instance::table_grow(store, id, delta, init)))
 }
 
@@ -526,4 +568,17 @@ fn throw_ref(store: &mut StoreOpaque, _: u32, exception: u64) -> Outcome {
 /// Something is pending: the trampoline goes on to [`unwind_pending`].
 fn raise(_: &mut StoreOpaque, _: u32) -> Outcome {
     Err(Raised::Noted)
+}
+
+// ---- Interrupts ----
+
+fn epoch_reached(store: &mut StoreOpaque, _: u32) -> Outcome {
+    match store.epoch_callback {
+        Some(_) => Err(Raised::Deadline),
+        None => Err(Trap::Interrupt.into()),
+    }
+}
+
+fn out_of_fuel(store: &mut StoreOpaque, _: u32) -> Outcome {
+    if store.refuel() { Ok(0) } else { Err(Trap::OutOfFuel.into()) }
 }

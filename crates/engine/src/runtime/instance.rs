@@ -187,6 +187,7 @@ struct Mark {
 /// When there is no memory, or an expression or a segment traps. What segments have written before stays, as the
 /// specification has it; if none has, the store is as it was.
 pub fn instantiate(store: &mut StoreOpaque, module: &Arc<ModuleInner>, imports: &[ImportedItem]) -> Result<u32> {
+    store.allow_instance()?;
     let mark = Mark {
         instances: store.instances.len(),
         funcs: store.funcs_len(),
@@ -258,6 +259,7 @@ fn initialise(store: &mut StoreOpaque, index: u32, imports: &[ImportedItem]) -> 
         unsafe { store.instances[index as usize].part(offsets.tags, i).write(*id) };
     }
     for (i, ty) in info.tables[tables.len()..].iter().enumerate() {
+        store.allow_table(ty)?;
         let vm = store.instances[index as usize].part::<VMTable>(offsets.tables, i);
         // SAFETY: the context lives until the store is dropped, or this table is in `roll_back`.
         let table = unsafe { Table::new(*ty, vm, store.engine().config().table_init) }
@@ -266,6 +268,7 @@ fn initialise(store: &mut StoreOpaque, index: u32, imports: &[ImportedItem]) -> 
         store.tables.push(table);
     }
     for (i, ty) in info.memories[memories.len()..].iter().enumerate() {
+        store.allow_memory(ty)?;
         let vm = store.instances[index as usize].part::<VMMemory>(offsets.memories, i);
         let memory = define_memory(*ty, vm).map_err(|error| Error::system("making a linear memory", error))?;
         memories.push(store.memories.len() as u32);

@@ -9,6 +9,7 @@ pub mod const_expr;
 pub mod handles;
 pub mod hosts;
 pub mod instance;
+pub mod limits;
 pub mod memory;
 pub mod objects;
 pub mod perfmap;

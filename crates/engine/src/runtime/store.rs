@@ -15,7 +15,7 @@ use super::shared::SharedMemory;
 use super::signals::{self, Activation, TrapInfo};
 use super::table::Table;
 use super::unwind::{Backtrace, Bounds};
-use crate::api::{Engine, Error, ErrorKind, ModuleInner, Pauses, Result, Trap};
+use crate::api::{Engine, Error, ErrorKind, Limiter, ModuleInner, Pauses, Result, Trap};
 use crate::types::{GlobalType, TypeIndex, TypeRegistry};
 use crate::vm::{ArrayCall, VMCONTEXT_MAGIC, VMContext, VMFuncRef, VMHostContext, VMStoreContext, ValRaw};
 use gc_api::{
@@ -78,7 +78,16 @@ pub struct StoreOpaque {
     pauses: Pauses,
     /// Allocations until the next collection that zeal forces; 0 when it forces none.
     until_zeal: u64,
+    /// Decides what may grow.
+    pub limiter: Option<Limiter>,
+    /// Decides what happens at the deadline: gives the ticks to go on for. Gets what [`VMStoreContext::store`] holds.
+    pub epoch_callback: Option<EpochCallback>,
+    /// Fuel beyond what [`VMStoreContext::fuel`] can hold.
+    pub(super) fuel_reserve: u64,
 }
+
+/// See [`StoreOpaque::epoch_callback`].
+pub type EpochCallback = Box<dyn FnMut(*mut StoreOpaque) -> Result<u64> + Send + Sync>;
 
 // SAFETY: the raw pointers are to allocations that the store owns and that no thread uses but the one that holds the store; the
 // closures, values and the heap behind it are `Send`.
@@ -194,6 +203,9 @@ impl StoreOpaque {
             funcs: ptr::null(),
             funcs_len: 0,
             store: ptr::null_mut(),
+            epoch: engine.epoch(),
+            epoch_deadline: 0,
+            fuel: 0,
         })));
         let caller = Box::new(VMContext {
             instance: u32::MAX,
@@ -228,6 +240,9 @@ impl StoreOpaque {
             caller,
             pauses: Pauses::default(),
             until_zeal: config.zeal.alloc.map_or(0, NonZeroU64::get),
+            limiter: None,
+            epoch_callback: None,
+            fuel_reserve: 0,
         };
         store.push_func(ptr::null());
         Ok(store)
@@ -501,7 +516,7 @@ impl StoreOpaque {
             return Err(Trap::AllocationTooLarge);
         }
         self.force_collection();
-        let mut attempts = 0;
+        let (mut attempts, mut limited) = (0, false);
         loop {
             let NeedsCollection { bytes } = match self.heap.allocate(object) {
                 Ok(object) => {
@@ -516,13 +531,15 @@ impl StoreOpaque {
             }
             attempts += 1;
             let collection = Collection { reason: Reason::Allocation, kind: CollectionKind::Major, budget: None };
-            // A heap that cannot grow is asked again, and gives up in the end.
             match decision {
                 SizingDecision::Collect => drop(self.collect(collection)),
-                SizingDecision::Grow(bytes) => drop(self.memory.grow(bytes)),
-                SizingDecision::CollectAndGrow(bytes) => {
+                SizingDecision::Grow(wanted) => limited = !self.grow_heap(wanted, bytes),
+                SizingDecision::CollectAndGrow(wanted) => {
                     self.collect(collection);
-                    drop(self.memory.grow(bytes));
+                    limited = !self.grow_heap(wanted, bytes);
+                }
+                SizingDecision::GiveUp if limited => {
+                    return Err(Trap::HeapLimited { committed: self.memory.committed_bytes() });
                 }
                 SizingDecision::GiveUp => {
                     return Err(Trap::HeapExhausted { limit: self.memory.limit_bytes() });
@@ -539,6 +556,18 @@ impl StoreOpaque {
             self.until_zeal = every.get();
             self.collect(Collection { reason: Reason::Zeal, kind: CollectionKind::Major, budget: None });
         }
+    }
+
+    /// Lets the heap grow by `wanted` bytes, or if the limiter refuses that by `need`. Whether the limiter let it.
+    fn grow_heap(&mut self, wanted: u64, need: u64) -> bool {
+        [wanted, need].into_iter().any(|bytes| {
+            let allowed = self.allow_heap(bytes);
+            if allowed {
+                // A heap that cannot grow is asked again, and gives up in the end.
+                let _ = self.memory.grow(bytes);
+            }
+            allowed
+        })
     }
 
     /// Allocates the object behind a host value. The value is dropped when there is no room.
