@@ -51,7 +51,7 @@ pub fn add_to_linker<T: 'static>(
     ];
     for (name, content, value) in globals {
         let global = Global::new(&mut store, GlobalType { content, mutable: false }, &value)?;
-        linker.define(MODULE, name, global);
+        linker.define(&store, MODULE, name, global)?;
     }
     let (min, max) = (10, Some(20));
     let tables = [
@@ -60,14 +60,14 @@ pub fn add_to_linker<T: 'static>(
     ];
     for (name, ty) in tables {
         let table = Table::new(&mut store, ty, &Val::FuncRef(None))?;
-        linker.define(MODULE, name, table);
+        linker.define(&store, MODULE, name, table)?;
     }
     let (min, max) = (1, Some(2));
     for (name, ty) in [("memory", MemoryType::new(min, max)), ("memory64", MemoryType::new_64(min, max))] {
         let memory = Memory::new(&mut store, ty)?;
-        linker.define(MODULE, name, memory);
+        linker.define(&store, MODULE, name, memory)?;
     }
     let shared = SharedMemory::new(MemoryType::new(min, max).shared())?;
-    linker.define(MODULE, "shared_memory", shared);
+    linker.define(&store, MODULE, "shared_memory", shared)?;
     Ok(())
 }

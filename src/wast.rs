@@ -246,6 +246,8 @@ impl<'scope, 'env> Script<'scope, 'env> {
     fn new(place: Place<'scope, 'env>, shared: HashMap<String, Shared>) -> Result<Self, Error> {
         let mut store = Store::new(place.engine, ())?;
         let mut linker = Linker::new(place.engine);
+        // A script may register a name again.
+        linker.allow_shadowing(true);
         spectest::add_to_linker(&mut linker, &mut store, &Output::none())?;
         let (instances, definitions) = (Named::new(), Named::new());
         let (missing, threads, ended) = (HashMap::new(), HashMap::new(), Vec::new());
@@ -271,14 +273,14 @@ impl<'scope, 'env> Script<'scope, 'env> {
             WastDirective::Register { name, module: Some(module), .. } if self.shared.contains_key(module.name()) => {
                 self.missing.remove(name);
                 for (export, memory) in &self.shared[module.name()] {
-                    self.linker.define(name, export, memory.clone());
+                    self.linker.define(&self.store, name, export, memory.clone())?;
                 }
                 Ok(())
             }
             WastDirective::Register { name, module, .. } => match self.instances.get(module) {
                 Ok(instance) => {
                     self.missing.remove(name);
-                    self.linker.instance(&mut self.store, name, instance);
+                    self.linker.instance(&mut self.store, name, instance)?;
                     Ok(())
                 }
                 Err(Stop::Skip(reason)) => {

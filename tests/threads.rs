@@ -31,7 +31,7 @@ fn shared(min: u64, max: u64) -> SharedMemory {
 fn instance(engine: &Engine, module: &Module, memory: &SharedMemory) -> (Store<()>, Instance) {
     let mut store = Store::new(engine, ()).unwrap();
     let mut linker = Linker::new(engine);
-    linker.define("env", "memory", memory.clone());
+    linker.define(&store, "env", "memory", memory.clone()).unwrap();
     let instance = linker.instantiate(&mut store, module).unwrap();
     (store, instance)
 }

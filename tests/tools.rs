@@ -200,13 +200,13 @@ fn backtraces_cross_modules_and_the_host() {
         (func (export "trap") (call $deep (i32.const 1))))"#;
     let library = Module::new(store.engine(), library).unwrap();
     let library = Instance::new(&mut store, &library, &[]).unwrap();
-    linker.instance(&mut store, "library", library);
+    linker.instance(&mut store, "library", library).unwrap();
     let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| -> engine::Result<()> {
         let trap = library.get_func(&mut caller, "trap")?;
         trap.call(&mut caller, &[]).map(|_| ())
     })
     .unwrap();
-    linker.define("host", "call", host);
+    linker.define(&store, "host", "call", host).unwrap();
     let program = r#"(module
         (import "host" "call" (func $call))
         (import "library" "trap" (func $trap))

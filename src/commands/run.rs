@@ -197,6 +197,8 @@ impl Run {
         wasi: Wasi,
     ) -> anyhow::Result<Linker<()>> {
         let mut linker = Linker::new(store.engine());
+        // What is given on the command line may take the place of what Gleaner provides.
+        linker.allow_shadowing(true);
         let modules = || preload.iter().map(|(_, module)| module).chain([module]);
         let imports = |name| modules().any(|module| module.imports().any(|import| import.module() == name));
         if imports(spectest::MODULE) {
@@ -208,7 +210,7 @@ impl Run {
         for (name, module) in preload {
             let instance = linker.instantiate(&mut *store, module).with_context(|| format!("preloading `{name}`"))?;
             initialize(store, instance).with_context(|| format!("preloading `{name}`"))?;
-            linker.instance(&mut *store, name, instance);
+            linker.instance(&mut *store, name, instance)?;
         }
         Ok(linker)
     }

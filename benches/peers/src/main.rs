@@ -124,7 +124,7 @@ fn gleaner(args: &Args) -> Vec<Peer> {
                 let mut linker = Linker::new(&engine);
                 let print = types::FuncType::new([types::ValType::I32], []);
                 let print = Func::new(&mut store, print, |_, _, _| Ok(())).map_err(|e| anyhow!("{e}"))?;
-                linker.define("spectest", "print_char", print);
+                linker.define(&store, "spectest", "print_char", print).map_err(|e| anyhow!("{e}"))?;
                 let instance = linker.instantiate(&mut store, &module).map_err(|e| anyhow!("{e}"))?;
                 let run = instance.get_func(&mut store, "run").map_err(|e| anyhow!("{e}"))?;
                 let start = Instant::now();

@@ -124,7 +124,8 @@ fn imports(store: &mut Store<Host>, linker: &mut Linker<Host>, closed_over: &Arc
             results[0] = Val::ExternRef(Some(ExternRef::new(&mut caller, Counted { number, drops })?));
             Ok(())
         });
-    linker.define("host", "make", make.expect("the type is known"));
+    let item = make.expect("the type is known");
+    linker.define(&*store, "host", "make", item).expect("the name is new");
 
     let gc = Func::new(&mut *store, FuncType::new([], []), |mut caller: Caller<'_, Host>, _, _| {
         let Some(Expected::Gc { alive }) = caller.data_mut().expected.next() else {
@@ -139,7 +140,8 @@ fn imports(store: &mut Store<Host>, linker: &mut Linker<Host>, closed_over: &Arc
         }
         Ok(())
     });
-    linker.define("host", "gc", gc.expect("the type is known"));
+    let item = gc.expect("the type is known");
+    linker.define(&*store, "host", "gc", item).expect("the name is new");
 
     let swap_type = FuncType::new([externref, externref], [externref, externref]);
     let swap = Func::new(&mut *store, swap_type, |_: Caller<'_, Host>, args, results| {
@@ -147,7 +149,8 @@ fn imports(store: &mut Store<Host>, linker: &mut Linker<Host>, closed_over: &Arc
         results[1] = args[0].clone();
         Ok(())
     });
-    linker.define("host", "swap", swap.expect("the type is known"));
+    let item = swap.expect("the type is known");
+    linker.define(&*store, "host", "swap", item).expect("the name is new");
 
     let see = Func::new(&mut *store, FuncType::new([anyref], []), |mut caller: Caller<'_, Host>, args, _| {
         let Val::AnyRef(seen) = &args[0] else { panic!("an anyref is shown, not {:?}", args[0]) };
@@ -159,7 +162,8 @@ fn imports(store: &mut Store<Host>, linker: &mut Linker<Host>, closed_over: &Arc
         );
         Ok(())
     });
-    linker.define("host", "see_any", see.expect("the type is known"));
+    let item = see.expect("the type is known");
+    linker.define(&*store, "host", "see_any", item).expect("the name is new");
 }
 
 /// A value as the host sees it.

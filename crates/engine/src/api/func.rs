@@ -77,9 +77,8 @@ impl<T: 'static> HostFunc<T> {
         let own = ty.clone();
         let call = move |mut caller: Caller<'_, T>, values: &mut [ValRaw]| {
             let store = caller.opaque();
-            let args: Vec<Val> =
-                own.params.iter().zip(&*values).map(|(ty, raw)| Val::from_raw(store, *raw, ty)).collect();
-            let mut results: Vec<Val> =
+            let args: Vals = own.params.iter().zip(&*values).map(|(ty, raw)| Val::from_raw(store, *raw, ty)).collect();
+            let mut results: Vals =
                 own.results.iter().map(|ty| Val::default_of(*ty).unwrap_or(Val::null(NEVER))).collect();
             let instance = caller.instance_index();
             f(Caller::new(caller.inner(), instance), &args, &mut results)?;
@@ -105,6 +104,19 @@ impl<T: 'static> HostFunc<T> {
         self.ty
     }
 
+    /// The function as one of the store's: the same each time.
+    pub(crate) fn get_in(&self, store: &mut StoreOpaque) -> Result<Func> {
+        let closure = Arc::as_ptr(&self.closure) as *const c_void;
+        match store.host_func_of(closure) {
+            Some(id) => Ok(Func { store: store.id(), id }),
+            None => {
+                let func = self.put_into(store)?;
+                store.remember_host_func(closure, func.id);
+                Ok(func)
+            }
+        }
+    }
+
     /// Makes the function one of the store's.
     pub(crate) fn put_into(&self, store: &mut StoreOpaque) -> Result<Func> {
         if !self.engine.same(store.engine()) {
@@ -118,6 +130,9 @@ impl<T: 'static> HostFunc<T> {
         Ok(Func { store: store.id(), id })
     }
 }
+
+/// Arguments or results: mostly few.
+type Vals = smallvec::SmallVec<[Val; 4]>;
 
 /// The family of the place-holder for a result without a default; it is never a valid result.
 const NEVER: crate::types::HeapType = crate::types::HeapType::NoFunc;
@@ -211,11 +226,52 @@ impl Func {
     /// When a function of the host's panics during the call, and when the function is another store's.
     pub fn call(&self, mut store: impl AsContextMut, args: &[Val]) -> Result<Vec<Val>> {
         let mut store = store.as_context_mut();
+        let values = self.call_with(&mut store, args)?;
+        let count = self.func_type(store.opaque()).results.len();
+        Ok((0..count).map(|i| self.result(store.opaque(), &values, i)).collect())
+    }
+
+    /// Calls the function and puts its results into `results`, as many as there are; allocates nothing for it.
+    ///
+    /// # Errors
+    /// As [`Func::call`], and when `results` has another length than the function has results.
+    ///
+    /// # Panics
+    /// As [`Func::call`].
+    pub fn call_into(&self, mut store: impl AsContextMut, args: &[Val], results: &mut [Val]) -> Result<()> {
+        let mut store = store.as_context_mut();
+        let ty = self.func_type(store.opaque());
+        if ty.results.len() != results.len() {
+            let (has, given) = (ty.results.len(), results.len());
+            return Err(Error::usage(format!("the function has {has} results, room is given for {given}: it is {ty}")));
+        }
+        let values = self.call_with(&mut store, args)?;
+        for (i, result) in results.iter_mut().enumerate() {
+            *result = self.result(store.opaque(), &values, i);
+        }
+        Ok(())
+    }
+
+    fn func_type<'s>(&self, store: &'s StoreOpaque) -> &'s FuncType {
+        // SAFETY: function references live as long as their store.
+        store.registry().func(unsafe { (*self.func_ref(store)).type_index })
+    }
+
+    /// Result `i`, of what [`Self::call_with`] gave.
+    fn result(&self, store: &mut StoreOpaque, values: &[ValRaw], i: usize) -> Val {
+        let ty = self.func_type(store).results[i];
+        Val::from_raw(store, values[i], &ty)
+    }
+
+    /// Calls the function: the values hold its results then.
+    fn call_with<T: 'static>(
+        &self,
+        store: &mut super::StoreContextMut<'_, T>,
+        args: &[Val],
+    ) -> Result<smallvec::SmallVec<[ValRaw; 8]>> {
         let opaque = store.opaque();
         let callee = self.func_ref(opaque);
-        let registry = opaque.registry().clone();
-        // SAFETY: function references live as long as their store.
-        let ty = registry.func(unsafe { (*callee).type_index });
+        let ty = self.func_type(opaque);
         if ty.params.len() != args.len() {
             return Err(Error::usage(format!(
                 "the function takes {} arguments, {} were given: it is {ty}",
@@ -224,14 +280,13 @@ impl Func {
             )));
         }
         ty.params.iter().zip(args).try_for_each(|(ty, arg)| arg.check(opaque, ty))?;
-        opaque.release_handles();
         let capacity = ty.params.len().max(ty.results.len());
+        opaque.release_handles();
         let mut values: smallvec::SmallVec<[ValRaw; 8]> = args.iter().map(|arg| arg.expose(opaque)).collect();
         values.resize(capacity, ValRaw::default());
         // SAFETY: the arguments have been checked and exposed, and there is room for the results.
         unsafe { store.enter(callee, &mut values)? };
-        let opaque = store.opaque();
-        Ok(ty.results.iter().zip(&values).map(|(ty, raw)| Val::from_raw(opaque, *raw, ty)).collect())
+        Ok(values)
     }
 
     /// The function with a type that is checked now, once, rather than at each call.

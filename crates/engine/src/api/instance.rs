@@ -9,6 +9,7 @@ use crate::info::ExternKind;
 use crate::runtime::instance::{ImportedItem, func_ref, instantiate};
 use crate::runtime::store::StoreOpaque;
 use crate::types::{ExternType, RefType, TypeRegistry, ValType};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// An instance of a module, in a store. The store keeps it for as long as it lives.
@@ -45,10 +46,18 @@ impl Instance {
         if !module.engine().same(store.opaque().engine()) {
             return Err(Error::usage("a module is instantiated in a store of another engine than its own"));
         }
+        let types: Vec<_> = imports.iter().map(|item| item.as_ref().map(|item| item.ty(&*store))).collect();
+        Instance::check_imports(module, &types)?;
+        let imports: Vec<Extern> = imports.iter().flatten().cloned().collect();
+        Instance::make(store, module, &imports)
+    }
+
+    /// Checks whether items of these types can be a module's imports.
+    pub(crate) fn check_imports(module: &Module, types: &[Option<ExternType>]) -> Result<()> {
         let registry = module.engine().registry();
         let mut problems = Vec::new();
         for (i, import) in module.imports().enumerate() {
-            let found = imports.get(i).and_then(Option::as_ref).map(|item| item.ty(&*store));
+            let found = types.get(i).copied().flatten();
             if found.is_none_or(|found| !matches(registry, &found, &import.ty())) {
                 problems.push(ImportProblem {
                     module: import.module().to_string(),
@@ -58,12 +67,18 @@ impl Instance {
                 });
             }
         }
-        if !problems.is_empty() {
-            return Err(LinkError { problems }.into());
-        }
+        if problems.is_empty() { Ok(()) } else { Err(LinkError { problems }.into()) }
+    }
+
+    /// Makes an instance with imports whose types have been checked.
+    pub(crate) fn make(
+        store: &mut super::StoreContextMut<'_, impl Sized + 'static>,
+        module: &Module,
+        imports: &[Extern],
+    ) -> Result<Instance> {
         let opaque = store.opaque();
         opaque.release_handles();
-        let items: Vec<ImportedItem> = imports.iter().flatten().map(|item| item.imported(opaque)).collect();
+        let items: SmallVec<[ImportedItem; 8]> = imports.iter().map(|item| item.imported(opaque)).collect();
         let index = instantiate(opaque, &module.0, &items)?;
         if let Some(start) = module.0.info.start {
             let start = func_ref(opaque, index, start);
@@ -215,7 +230,7 @@ impl Instance {
 }
 
 /// Whether something of type `found` can be imported as `wanted`.
-fn matches(registry: &TypeRegistry, found: &ExternType, wanted: &ExternType) -> bool {
+pub(crate) fn matches(registry: &TypeRegistry, found: &ExternType, wanted: &ExternType) -> bool {
     let same_ref = |a: RefType, b: RefType| registry.ref_matches(a, b) && registry.ref_matches(b, a);
     let limits = |min: u64, max: Option<u64>, wanted_min: u64, wanted_max: Option<u64>| {
         min >= wanted_min && wanted_max.is_none_or(|wanted| max.is_some_and(|max| max <= wanted))

@@ -26,7 +26,7 @@ pub use func::{Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use instance::Instance;
 pub(crate) use limits::Limiter;
 pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
-pub use linker::Linker;
+pub use linker::{InstancePre, Linker};
 pub(crate) use module::ModuleInner;
 pub use module::{ExportType, ImportType, Module};
 pub use refs::{AnyRef, ArrayRef, ExnRef, ExternRef, Rooted, StructRef};

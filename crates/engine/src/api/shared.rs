@@ -30,7 +30,7 @@ pub use crate::runtime::shared::WaitResult;
 ///         scope.spawn(|| -> engine::Result<()> {
 ///             let mut store = Store::new(&engine, ())?;
 ///             let mut linker = Linker::new(&engine);
-///             linker.define("env", "memory", memory.clone());
+///             linker.define(&store, "env", "memory", memory.clone())?;
 ///             let instance = linker.instantiate(&mut store, &module)?;
 ///             instance.get_typed_func::<(), ()>(&mut store, "count")?.call(&mut store, ())
 ///         });

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 mod interrupts;
 mod limits;
+mod linking;
 
 const COLLECTORS: [Collector; 2] = [gc_null::COLLECTOR, gc_drc::COLLECTOR];
 
@@ -121,7 +122,7 @@ fn errors_and_panics_of_the_host_pass_through_webassembly() {
 fn exceptions_cross_the_host_both_ways() {
     each::<Option<Func>>(|store, linker| {
         let tag = Tag::new(&mut *store, [ValType::I32, ValType::EXTERNREF]).unwrap();
-        linker.define("host", "tag", tag);
+        linker.define(&*store, "host", "tag", tag).unwrap();
         linker
             .func_wrap("host", "throw", move |mut caller: Caller<'_, Option<Func>>, x: i32| -> Result<()> {
                 let value = ExternRef::new(&mut caller, x)?;
@@ -327,7 +328,7 @@ fn a_failed_instantiation_leaves_nothing_behind() {
         let value = ExternRef::new(&mut *store, Dropped(drops.clone())).unwrap();
         let ty = GlobalType { content: ValType::EXTERNREF, mutable: false };
         let global = Global::new(&mut *store, ty, &value.clone().into()).unwrap();
-        linker.define("host", "value", global);
+        linker.define(&*store, "host", "value", global).unwrap();
         // Nothing has been written when the array is found to be too large.
         let module = Module::new(
             store.engine(),
@@ -360,7 +361,7 @@ fn segments_that_wrote_before_a_trap_stay_written() {
     each::<()>(|store, linker| {
         let ty = TableType::new(RefType::FUNCREF, 4, None);
         let table = Table::new(&mut *store, ty, &Val::FuncRef(None)).unwrap();
-        linker.define("host", "table", table);
+        linker.define(&*store, "host", "table", table).unwrap();
         let module = Module::new(
             store.engine(),
             r#"(module

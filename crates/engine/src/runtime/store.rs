@@ -23,6 +23,7 @@ use gc_api::{
     INDEX_SPACE, NeedsCollection, NewObject, Outcome, Phase, Reason, RefCell32, Roots, SizingDecision, VMGcRef,
     WriteSite,
 };
+use rustc_hash::FxHashMap;
 use std::any::Any;
 use std::ffi::c_void;
 use std::num::NonZeroU64;
@@ -52,6 +53,8 @@ pub struct StoreOpaque {
     /// Function references by id; entry 0 is null.
     funcs: Vec<*const VMFuncRef>,
     host_funcs: Vec<HostFunction>,
+    /// Functions of the host's that a linker put here, by the address of their closures, which stay as long as the store.
+    linked_funcs: FxHashMap<usize, u32>,
     /// Tables of instances and of the host.
     pub tables: Vec<Table>,
     /// Memories of instances and of the host.
@@ -226,6 +229,7 @@ impl StoreOpaque {
             instances: Vec::new(),
             funcs: Vec::new(),
             host_funcs: Vec::new(),
+            linked_funcs: FxHashMap::default(),
             tables: Vec::new(),
             memories: Vec::new(),
             globals: Vec::new(),
@@ -380,6 +384,16 @@ impl StoreOpaque {
         };
         self.host_funcs.push(HostFunction { context, _closure: owner });
         id
+    }
+
+    /// The function of the host's with this closure, if [`Self::remember_host_func`] was told of it.
+    pub fn host_func_of(&self, closure: *const c_void) -> Option<u32> {
+        self.linked_funcs.get(&closure.addr()).copied()
+    }
+
+    /// Notes that function `id` of the host's has this closure.
+    pub fn remember_host_func(&mut self, closure: *const c_void, id: u32) {
+        self.linked_funcs.insert(closure.addr(), id);
     }
 
     /// Keeps a record of the host's own until the store is dropped; its address.

@@ -118,8 +118,8 @@ fn globals_hold_vectors() {
         let ty = |mutable| GlobalType { content: ValType::V128, mutable };
         let fixed = Global::new(&mut *store, ty(false), &vector(5).into()).unwrap();
         let shared = Global::new(&mut *store, ty(true), &vector(6).into()).unwrap();
-        linker.define("host", "fixed", fixed);
-        linker.define("host", "shared", shared);
+        linker.define(&*store, "host", "fixed", fixed).unwrap();
+        linker.define(&*store, "host", "shared", shared).unwrap();
         let instance = instance(
             store,
             linker,
@@ -374,7 +374,7 @@ fn exceptions_carry_vectors() {
     each::<()>(|store, linker| {
         let params = [ValType::I32, ValType::V128, ValType::EXTERNREF, ValType::V128];
         let tag = Tag::new(&mut *store, params).unwrap();
-        linker.define("host", "tag", tag);
+        linker.define(&*store, "host", "tag", tag).unwrap();
         let throw = move |mut caller: Caller<'_, ()>, x: V128| -> Result<()> {
             let host = ExternRef::new(&mut caller, 5u32)?;
             let exception = ExnRef::new(&mut caller, tag, &[Val::I32(1), x.into(), host.into(), vector(9).into()])?;
