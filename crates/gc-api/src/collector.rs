@@ -553,7 +553,8 @@ pub trait GcHeap: Send {
     /// The first that does not hold.
     fn check(&self) -> Result<(), Corruption>;
 
-    /// Makes the heap as good as new, for the next store.
+    /// Makes the heap as good as new, for the next store: nothing of the last one's can be read, and the same program does the same
+    /// as in a new heap, statistics included. Before the call the engine may have shrunk the memory to what it was at the start.
     fn reset(&mut self);
 
     /// The memory that the heap was given.

@@ -36,6 +36,8 @@ pub const CELL_COUNT: usize = 64;
 const POPULATE_BYTES: usize = 8 << 20;
 /// Bytes that [`HeapMemory::fill_pattern`] copies at a time, at most.
 const PATTERN_STEP: u32 = 4 << 10;
+/// [`HeapMemory::reset_touched`] clears up to so many bytes rather than return them to the system.
+const CLEARED_BYTES: u32 = 256 << 10;
 /// Address space for side tables.
 const SIDE_BYTES: usize = 2 << 30;
 
@@ -182,6 +184,47 @@ impl HeapMemory {
         let side = self.0.side_used.load(Relaxed) as usize - page;
         let offset = self.0.base - self.0.reservation.base() as usize - page - side;
         let _ = self.0.reservation.discard(offset, side);
+    }
+
+    /// As [`reset`](Self::reset), for a heap that knows what was written since it was new: at most the indices in `touched` and the
+    /// cells. A few pages are cleared where they are, which is cheaper than to get them anew.
+    pub fn reset_touched(&self, touched: std::ops::Range<u32>) {
+        let end = (touched.end as u64).min(self.committed()) as u32;
+        let start = touched.start.max(FIRST_INDEX);
+        if start < end && end - start <= CLEARED_BYTES {
+            self.fill_bytes(start, 0, end - start, 0);
+        } else {
+            // Whole pages, of which the last may reach beyond.
+            self.discard(start - start % page_size() as u32..end.next_multiple_of(page_size() as u32).max(end));
+        }
+        for cell in 0..CELL_COUNT as u8 {
+            self.set_cell(Cell(cell), 0);
+        }
+    }
+
+    /// Leaves no more than `bytes` accessible, rounded up to pages; returns the rest's memory to the system.
+    ///
+    /// # Errors
+    /// [`HeapError::System`] when the system refuses: then nothing has changed.
+    pub fn shrink(&self, bytes: u64) -> Result<(), HeapError> {
+        let page = page_size() as u64;
+        let old = self.committed();
+        let start = (FIRST_INDEX as u64 + bytes).next_multiple_of(page);
+        let end = old.next_multiple_of(page);
+        if start >= end {
+            return Ok(());
+        }
+        let (offset, len) = (self.0.base - self.0.reservation.base() as usize + start as usize, (end - start) as usize);
+        self.0
+            .reservation
+            .protect(offset, len, Protection::None)
+            .map_err(|source| HeapError::System { what: "shrinking the heap", source })?;
+        self.0.committed.store(start, Relaxed);
+        // Inaccessible as it is, it reads as zero when it is made accessible again. A refusal would leave old objects there.
+        self.0
+            .reservation
+            .discard(offset, len)
+            .map_err(|source| HeapError::System { what: "returning the heap's memory", source })
     }
 
     /// Sets aside a table with one entry for every `1 << shift` bytes of the index space.
@@ -436,6 +479,12 @@ impl LogBuffer {
         self.len() == 0
     }
 
+    /// Forgets all entries, and overwrites those there are.
+    pub fn wipe(&self) {
+        (0..self.len()).for_each(|i| self.entry(i).store(0, Relaxed));
+        self.clear();
+    }
+
     /// Forgets all entries.
     pub fn clear(&self) {
         self.memory.set_cell(self.next, self.start);
@@ -642,6 +691,34 @@ mod tests {
     fn nothing_lies_past_the_committed_part() {
         let memory = heap();
         memory.load_u32(memory.committed() as u32 - 4, 4);
+    }
+
+    #[test]
+    fn a_heap_shrinks_and_grows_again_empty() {
+        let memory = heap();
+        memory.grow(1 << 17).unwrap();
+        let old = memory.committed() as u32;
+        memory.store_u32(old - 8, 0, 7);
+        memory.shrink(1 << 16).unwrap();
+        assert_eq!(memory.committed_bytes(), 1 << 16);
+        memory.shrink(1 << 20).unwrap();
+        assert_eq!(memory.committed_bytes(), 1 << 16, "nothing grows by shrinking");
+        memory.grow(1 << 17).unwrap();
+        assert_eq!(memory.load_u32(old - 8, 0), 0);
+    }
+
+    #[test]
+    fn what_was_touched_is_cleared_whatever_its_size() {
+        for bytes in [8u32, 5000, CLEARED_BYTES + 5000] {
+            let memory = HeapMemory::reserve(1 << 20).unwrap();
+            memory.grow(1 << 20).unwrap();
+            memory.fill_bytes(FIRST_INDEX, 0, bytes, 0xee);
+            memory.set_cell(Cell::BUMP, 7);
+            memory.reset_touched(FIRST_INDEX..FIRST_INDEX + bytes);
+            let end = FIRST_INDEX + bytes;
+            assert!((FIRST_INDEX..end).step_by(8).all(|index| memory.load_u64(index, 0) == 0), "{bytes}");
+            assert_eq!(memory.cell(Cell::BUMP), 0);
+        }
     }
 
     #[test]

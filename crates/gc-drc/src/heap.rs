@@ -542,14 +542,19 @@ impl GcHeap for DrcHeap {
     }
 
     fn reset(&mut self) {
-        self.space.memory.reset();
-        self.space.clear();
+        let tally = &self.tally;
+        let bumped_only = tally.collections == 0 && tally.freed_by_count == 0 && self.table.enrolled == 0;
+        // Before the cells that say how full they are read zero.
+        self.table.buffer.wipe();
+        self.dead.wipe();
+        self.space.reset(bumped_only);
         self.table.buffer.clear();
         self.table.entries = Vec::new();
         (self.table.kept, self.table.peak, self.table.enrolled) = (0, 0, 0);
         self.dead.clear();
         self.new_externs = Vec::new();
         self.dead_hosts = Vec::new();
+        self.stack = Vec::new();
         self.budget = self.young;
         self.starved = false;
         self.tally = Tally::default();

@@ -121,6 +121,20 @@ impl Space {
         self.restart(Gaps::Roomy);
     }
 
+    /// Forgets all objects and clears their memory: cheaply if only bump regions were used, in which no object was ever freed.
+    pub fn reset(&mut self, bumped_only: bool) {
+        match bumped_only && self.live == 0 {
+            true => {
+                let fresh = self.fresh.iter().map(|region| region.end).max().unwrap_or_default();
+                self.memory.reset_touched(FIRST_INDEX..fresh.max(self.memory.cell(Cell::BUMP) as u32));
+            }
+            false => self.memory.reset(),
+        }
+        (self.blocks, self.fresh, self.large_new) = (Vec::new(), Vec::new(), Vec::new());
+        self.region = 0;
+        self.clear();
+    }
+
     /// First index behind the memory that objects can use.
     pub fn end(&self) -> u32 {
         self.memory.committed().min(END) as u32

@@ -6,6 +6,7 @@ use crate::info::{CompiledCode, TrampolineType};
 use crate::runtime::builtins;
 use crate::runtime::code::CodeObject;
 use crate::runtime::perfmap;
+use crate::runtime::pool::HeapPool;
 use crate::runtime::signals;
 use crate::types::{FuncType, RefType, TypeRegistry, ValType};
 use crate::vm::{Builtin, TableInit};
@@ -46,6 +47,9 @@ pub struct Config {
     /// Whether programs look, at the beginning of functions and of each iteration of loops, whether their store's deadline has
     /// passed: see [`Store::set_epoch_deadline`](super::Store::set_epoch_deadline).
     pub epoch_interruption: bool,
+    /// How many heaps of stores that have been dropped are kept for new ones: with them a store costs a fraction. Each takes as much
+    /// memory as [`Config::initial_heap`]. 16 by default; with 0 there are none.
+    pub pooled_heaps: usize,
     /// Whether programs consume fuel: see [`Store::set_fuel`](super::Store::set_fuel).
     pub consume_fuel: bool,
 }
@@ -89,6 +93,7 @@ impl Config {
             call_indirect_cache: false,
             epoch_interruption: false,
             consume_fuel: false,
+            pooled_heaps: 16,
         }
     }
 
@@ -158,6 +163,12 @@ impl Config {
         self
     }
 
+    /// Sets [`Config::pooled_heaps`].
+    pub fn pooled_heaps(mut self, heaps: usize) -> Config {
+        self.pooled_heaps = heaps;
+        self
+    }
+
     /// Sets [`Config::consume_fuel`].
     pub fn consume_fuel(mut self, consume: bool) -> Config {
         self.consume_fuel = consume;
@@ -176,6 +187,7 @@ struct Inner {
     trampolines: RwLock<Trampolines>,
     /// The epoch, which compiled code reads.
     epoch: AtomicU64,
+    heaps: HeapPool,
     /// The addresses of the builtins' trampolines.
     builtins: Box<[Code]>,
     _builtin_code: Arc<CodeObject>,
@@ -265,12 +277,14 @@ impl Engine {
         let name = |i: usize| format!("builtin {}", Builtin::ALL[i].name());
         let builtin_code = publish(config.profiler, trampolines, name)?;
         let builtins = (0..Builtin::ALL.len()).map(|i| Code(builtin_code.address(i).cast())).collect();
+        let heaps = HeapPool::new(config.pooled_heaps);
         Ok(Engine(Arc::new(Inner {
             config,
             registry,
             compiler,
             trampolines: RwLock::default(),
             epoch: AtomicU64::new(0),
+            heaps,
             builtins,
             _builtin_code: builtin_code,
         })))
@@ -297,6 +311,11 @@ impl Engine {
     /// The epoch; it stays where it is as long as the engine lives.
     pub(crate) fn epoch(&self) -> &AtomicU64 {
         &self.0.epoch
+    }
+
+    /// The heaps that no store uses.
+    pub(crate) fn heaps(&self) -> &HeapPool {
+        &self.0.heaps
     }
 
     /// How the engine was configured.

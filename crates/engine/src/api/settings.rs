@@ -105,6 +105,7 @@ impl Config {
             table_init,
             call_indirect_cache,
             epoch_interruption,
+            pooled_heaps,
             consume_fuel,
         } = self;
         let opt_level = match opt_level {
@@ -137,6 +138,7 @@ impl Config {
             ("call_indirect_cache", Switch(*call_indirect_cache)),
             ("epoch_interruption", Switch(*epoch_interruption)),
             ("consume_fuel", Switch(*consume_fuel)),
+            ("pooled_heaps", Number(*pooled_heaps as u64)),
         ]
     }
 }

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod memory;
 pub mod objects;
 pub mod perfmap;
+pub mod pool;
 pub mod roots;
 pub mod shared;
 pub mod signals;

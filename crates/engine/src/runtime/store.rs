@@ -26,6 +26,7 @@ use gc_api::{
 use rustc_hash::FxHashMap;
 use std::any::Any;
 use std::ffi::c_void;
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 use std::panic::resume_unwind;
 use std::ptr::{self, NonNull};
@@ -38,8 +39,12 @@ const MAX_ATTEMPTS: u32 = 64;
 
 /// The part of a store that does not depend on the embedder's data.
 pub struct StoreOpaque {
-    // Dropped in this order: the heap before the values that its objects stand for.
-    heap: Box<dyn GcHeap>,
+    /// Taken out when the store is dropped, before the values that its objects stand for.
+    heap: ManuallyDrop<Box<dyn GcHeap>>,
+    /// Bytes of objects that the heap had room for at the start.
+    initial_heap: u64,
+    /// Whether the heap has been found to be corrupt.
+    corrupt: bool,
     hosts: HostValues,
     id: u64,
     engine: Engine,
@@ -182,15 +187,11 @@ impl StoreOpaque {
     /// When there is no address space or memory for a heap.
     pub fn new(engine: &Engine) -> Result<StoreOpaque> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let config = engine.config();
-        let memory = HeapMemory::reserve(config.heap_limit)?;
-        let max_bytes = memory.limit_bytes();
-        let limits = HeapLimits {
-            max_bytes,
-            initial_bytes: config.initial_heap.min(max_bytes),
-            count_objects: config.count_objects,
+        let heap = match engine.heaps().take() {
+            Some(heap) => heap,
+            None => StoreOpaque::new_heap(engine)?,
         };
-        let heap = engine.gc().new_heap(memory.clone(), engine.registry().shapes().clone(), &limits)?;
+        let memory = heap.memory().clone();
         let displays = engine.registry().displays();
         let builtins = engine.builtins();
         let vm = NonNull::from(Box::leak(Box::new(VMStoreContext {
@@ -219,7 +220,9 @@ impl StoreOpaque {
             builtins,
         });
         let mut store = StoreOpaque {
-            heap,
+            heap: ManuallyDrop::new(heap),
+            initial_heap: memory.committed_bytes(),
+            corrupt: false,
             hosts: HostValues::default(),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             engine: engine.clone(),
@@ -243,13 +246,25 @@ impl StoreOpaque {
             raised_at: Bounds::default(),
             caller,
             pauses: Pauses::default(),
-            until_zeal: config.zeal.alloc.map_or(0, NonZeroU64::get),
+            until_zeal: engine.config().zeal.alloc.map_or(0, NonZeroU64::get),
             limiter: None,
             epoch_callback: None,
             fuel_reserve: 0,
         };
         store.push_func(ptr::null());
         Ok(store)
+    }
+
+    fn new_heap(engine: &Engine) -> Result<Box<dyn GcHeap>> {
+        let config = engine.config();
+        let memory = HeapMemory::reserve(config.heap_limit)?;
+        let max_bytes = memory.limit_bytes();
+        let limits = HeapLimits {
+            max_bytes,
+            initial_bytes: config.initial_heap.min(max_bytes),
+            count_objects: config.count_objects,
+        };
+        Ok(engine.gc().new_heap(memory, engine.registry().shapes().clone(), &limits)?)
     }
 
     /// Tells this store from all others of the process.
@@ -285,13 +300,13 @@ impl StoreOpaque {
     /// The heap.
     #[inline]
     pub fn heap(&self) -> &dyn GcHeap {
-        &*self.heap
+        &**self.heap
     }
 
     /// The heap, for what cannot free objects.
     #[inline]
     pub fn heap_mut(&mut self) -> &mut dyn GcHeap {
-        &mut *self.heap
+        &mut **self.heap
     }
 
     /// The beginning of an instance's context.
@@ -306,7 +321,7 @@ impl StoreOpaque {
 
     /// The heap, and beside it what holds references.
     pub fn parts(&mut self) -> (&mut dyn GcHeap, Parts<'_>) {
-        (&mut *self.heap, Parts { instances: &self.instances, tables: &self.tables })
+        (&mut **self.heap, Parts { instances: &self.instances, tables: &self.tables })
     }
 
     /// How long collections have stopped the program.
@@ -619,7 +634,7 @@ impl StoreOpaque {
     /// Shows the heap and all roots, as a collection would see them.
     pub fn inspect<R>(&mut self, look: impl FnOnce(&dyn GcHeap, &mut dyn Roots) -> R) -> R {
         self.release_handles();
-        look(&*self.heap, &mut roots!(self))
+        look(&**self.heap, &mut roots!(self))
     }
 
     /// What the heap asks for after a slow path.
@@ -674,10 +689,15 @@ impl StoreOpaque {
             return Ok(());
         }
         if let Some(trap) = activation.trap.take() {
-            return Err(store.trapped(trap, &activation.backtrace()));
+            let error = store.trapped(trap, &activation.backtrace());
+            store.corrupt |= matches!(error.kind(), ErrorKind::Corruption(_));
+            return Err(error);
         }
         match store.take_pending() {
-            Pending::Error(error) => Err(error),
+            Pending::Error(error) => {
+                store.corrupt |= matches!(error.kind(), ErrorKind::Corruption(_));
+                Err(error)
+            }
             Pending::Panic(payload) => resume_unwind(payload),
         }
     }
@@ -782,6 +802,11 @@ impl StoreOpaque {
 
 impl Drop for StoreOpaque {
     fn drop(&mut self) {
+        // SAFETY: taken once; nothing looks at it afterwards.
+        let heap = unsafe { ManuallyDrop::take(&mut self.heap) };
+        if !self.corrupt && !std::thread::panicking() {
+            self.engine.heaps().give_back(heap, &self.memory, self.initial_heap);
+        }
         for function in &self.host_funcs {
             // SAFETY: made by `Box::leak` in `push_host_func`, freed once; compiled code that knows it will not run again.
             drop(unsafe { Box::from_raw(function.context.as_ptr()) });
