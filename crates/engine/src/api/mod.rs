@@ -15,6 +15,7 @@ mod stats;
 mod store;
 #[cfg(test)]
 mod tests;
+mod types;
 mod values;
 mod zeal;
 
@@ -29,10 +30,11 @@ pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub use linker::{InstancePre, Linker};
 pub(crate) use module::ModuleInner;
 pub use module::{ExportType, ImportType, Module};
-pub use refs::{AnyRef, ArrayRef, ExnRef, ExternRef, Rooted, StructRef};
+pub use refs::{AnyRef, ArrayRef, EqRef, ExnRef, ExternRef, I31Ref, Rooted, StructRef, StructRefPre};
 pub use settings::{Setting, SettingValue};
 pub use shared::{SharedMemory, WaitResult};
 pub use stats::{Pauses, Stats};
 pub use store::{AsContext, AsContextMut, Caller, Store, StoreContext, StoreContextMut, UpdateDeadline};
+pub use types::Finality;
 pub use values::{V128, Val};
 pub use zeal::{ZEAL_MODES, Zeal, ZealError};

@@ -1,6 +1,6 @@
 //! References to objects, as the host holds them.
 
-use super::{AsContext, AsContextMut, Error, Result, Tag, Val};
+use super::{AsContext, AsContextMut, Engine, Error, Result, Tag, Val};
 use crate::runtime::const_expr::Constant;
 use crate::runtime::handles::SlotGuard;
 use crate::runtime::objects::{Loaded, Novelty};
@@ -14,6 +14,10 @@ use std::sync::Arc;
 
 /// Any internal reference: a struct, an array, an `i31`, or a host value that was made internal.
 pub enum AnyRef {}
+/// A reference that `ref.eq` compares: a struct, an array or an `i31`.
+pub enum EqRef {}
+/// An `i31`.
+pub enum I31Ref {}
 /// A struct.
 pub enum StructRef {}
 /// An array.
@@ -105,7 +109,7 @@ macro_rules! kinds {
         }
     )*};
 }
-kinds!(AnyRef Any, StructRef Any, ArrayRef Any, ExternRef Extern, ExnRef Exn);
+kinds!(AnyRef Any, EqRef Any, I31Ref Any, StructRef Any, ArrayRef Any, ExternRef Extern, ExnRef Exn);
 
 /// The type of what a reference of this family refers to.
 pub(crate) fn dynamic_type(store: &StoreOpaque, r: &VMGcRef, hierarchy: Hierarchy) -> HeapType {
@@ -208,6 +212,16 @@ impl Rooted<AnyRef> {
         self.is_kind(store, GcKind::ARRAY).then(|| self.cast())
     }
 
+    /// The reference as one that `ref.eq` compares, if it is one: a host value made internal is not.
+    pub fn as_eq(&self, store: impl AsContext) -> Option<Rooted<EqRef>> {
+        self.is(store, HeapType::Eq).then(|| self.cast())
+    }
+
+    /// The `i31`, if it is one.
+    pub fn as_i31(&self, store: impl AsContext) -> Option<Rooted<I31Ref>> {
+        self.is(store, HeapType::I31).then(|| self.cast())
+    }
+
     fn is_kind(&self, store: impl AsContext, kind: GcKind) -> bool {
         let store = store.as_context();
         let r = self.get(store.opaque());
@@ -226,15 +240,69 @@ impl Rooted<AnyRef> {
     }
 }
 
-impl From<Rooted<StructRef>> for Rooted<AnyRef> {
-    fn from(r: Rooted<StructRef>) -> Self {
-        r.cast()
+macro_rules! upcasts {
+    ($($from:ident $to:ident),*) => {$(
+        impl From<Rooted<$from>> for Rooted<$to> {
+            fn from(r: Rooted<$from>) -> Self {
+                r.cast()
+            }
+        }
+    )*};
+}
+upcasts!(StructRef AnyRef, ArrayRef AnyRef, I31Ref AnyRef, EqRef AnyRef, StructRef EqRef, ArrayRef EqRef, I31Ref EqRef);
+
+impl I31Ref {
+    /// An `i31` of an unsigned number.
+    ///
+    /// ```
+    /// # fn main() -> engine::Result<()> {
+    /// # let engine = engine::Engine::new(gc_null::COLLECTOR.with(&Default::default()).unwrap())?;
+    /// # let mut store = engine::Store::new(&engine, ())?;
+    /// use engine::I31Ref;
+    /// assert_eq!(I31Ref::from_u32(&mut store, 5)?.u32(&store), 5);
+    /// assert_eq!(I31Ref::from_i32(&mut store, -5)?.i32(&store), -5);
+    /// assert!(I31Ref::from_u32(&mut store, 1 << 31).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the number does not fit into 31 bits.
+    pub fn from_u32(store: impl AsContextMut, value: u32) -> Result<Rooted<I31Ref>> {
+        if value >> 31 != 0 {
+            return Err(Error::usage(format!("{value} does not fit into the 31 bits of an i31")));
+        }
+        Ok(AnyRef::from_i31(store, value).cast())
+    }
+
+    /// An `i31` of a signed number.
+    ///
+    /// # Errors
+    /// When the number does not fit into 31 bits.
+    pub fn from_i32(store: impl AsContextMut, value: i32) -> Result<Rooted<I31Ref>> {
+        if !(-(1 << 30)..1 << 30).contains(&value) {
+            return Err(Error::usage(format!("{value} does not fit into the 31 bits of an i31")));
+        }
+        Ok(AnyRef::from_i31(store, value as u32).cast())
     }
 }
 
-impl From<Rooted<ArrayRef>> for Rooted<AnyRef> {
-    fn from(r: Rooted<ArrayRef>) -> Self {
-        r.cast()
+impl Rooted<I31Ref> {
+    /// The number, zero-extended.
+    pub fn u32(&self, store: impl AsContext) -> u32 {
+        self.get(store.as_context().opaque()).i31().expect("an `i31` is one as long as it lives")
+    }
+
+    /// The number, sign-extended.
+    pub fn i32(&self, store: impl AsContext) -> i32 {
+        (self.u32(store) << 1) as i32 >> 1
+    }
+}
+
+impl Rooted<EqRef> {
+    /// The same reference with a type that says less, and from which there are ways to all others.
+    pub fn to_any(&self) -> Rooted<AnyRef> {
+        self.cast()
     }
 }
 
@@ -288,6 +356,69 @@ impl StructRef {
         let object = store.alloc_struct(ty)?;
         let places = registry.struct_layout(ty).fields.iter().map(|place| place.offset);
         write_slots(store, &object, places.zip(fields.iter().map(|field| field.storage)), values);
+        Ok(root_new(store, object))
+    }
+}
+
+/// A struct type of an engine's, looked up once for many allocations.
+///
+/// ```
+/// # fn main() -> engine::Result<()> {
+/// # let engine = engine::Engine::new(gc_drc::COLLECTOR.with(&Default::default()).unwrap())?;
+/// use engine::types::{FieldType, StructType, SubType, ValType};
+/// use engine::{Store, StructRefPre, Val};
+/// let point = StructType::new([FieldType::new(ValType::I32, false), FieldType::new(ValType::I32, false)]);
+/// let point = StructRefPre::new(&engine, engine.define_type(SubType::plain(point.into()))?)?;
+/// let mut store = Store::new(&engine, ())?;
+/// let points = (0..10).map(|i| point.alloc(&mut store, &[Val::I32(i), Val::I32(i * i)]));
+/// let points = points.collect::<engine::Result<Vec<_>>>()?;
+/// assert_eq!(points[3].field(&mut store, 1)?.i32(), Some(9));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct StructRefPre {
+    engine: Engine,
+    ty: TypeIndex,
+    size: u32,
+    /// Byte offset and type of each field.
+    fields: Arc<[(u32, StorageType)]>,
+}
+
+impl StructRefPre {
+    /// Prepares allocations of structs of type `ty`.
+    ///
+    /// # Errors
+    /// When the engine has no struct type `ty`.
+    pub fn new(engine: &Engine, ty: TypeIndex) -> Result<StructRefPre> {
+        let registry = engine.registry();
+        if !matches!(registry.try_heap_type(ty), Some(HeapType::ConcreteStruct(_))) {
+            return Err(Error::usage(format!("${ty} is no struct type of this engine's")));
+        }
+        let layout = registry.struct_layout(ty);
+        let fields = registry.struct_type(ty).fields.iter().zip(&layout.fields);
+        let fields = fields.map(|(field, place)| (place.offset, field.storage)).collect();
+        Ok(StructRefPre { engine: engine.clone(), ty, size: layout.size, fields })
+    }
+
+    /// The type.
+    pub fn ty(&self) -> TypeIndex {
+        self.ty
+    }
+
+    /// A new struct with a value for each field.
+    ///
+    /// # Errors
+    /// When the store is another engine's, when the values do not have the fields' types, and a trap when the heap is full.
+    pub fn alloc(&self, mut store: impl AsContextMut, values: &[Val]) -> Result<Rooted<StructRef>> {
+        let mut store = store.as_context_mut();
+        let store = store.opaque();
+        if !self.engine.same(store.engine()) {
+            return Err(Error::usage("a struct type is used with a store of another engine than its own"));
+        }
+        check_all(store, "fields", self.fields.iter().map(|(_, storage)| storage.unpack()), values)?;
+        let object = store.alloc_fixed(GcKind::STRUCT, self.ty, self.size)?;
+        write_slots(store, &object, self.fields.iter().copied(), values);
         Ok(root_new(store, object))
     }
 }

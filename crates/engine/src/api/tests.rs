@@ -12,6 +12,7 @@ mod interrupts;
 mod limits;
 mod linking;
 mod pools;
+mod references;
 
 const COLLECTORS: [Collector; 2] = [gc_null::COLLECTOR, gc_drc::COLLECTOR];
 

@@ -332,6 +332,8 @@ from! {
     Rooted<ExternRef> => |r| Val::ExternRef(Some(r));
     Rooted<AnyRef> => |r| Val::AnyRef(Some(r));
     Rooted<ExnRef> => |r| Val::ExnRef(Some(r));
+    Rooted<super::EqRef> => |r| Val::AnyRef(Some(r.into()));
+    Rooted<super::I31Ref> => |r| Val::AnyRef(Some(r.into()));
     Rooted<super::StructRef> => |r| Val::AnyRef(Some(r.into()));
     Rooted<super::ArrayRef> => |r| Val::AnyRef(Some(r.into()));
 }

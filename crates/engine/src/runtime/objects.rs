@@ -38,7 +38,11 @@ impl StoreOpaque {
         Ok(object)
     }
 
-    fn alloc_fixed(&mut self, kind: GcKind, ty: TypeIndex, size: u32) -> Result<VMGcRef, Trap> {
+    /// Allocates an object of a fixed size whose contents are all zero.
+    ///
+    /// # Errors
+    /// A trap when there is no room.
+    pub fn alloc_fixed(&mut self, kind: GcKind, ty: TypeIndex, size: u32) -> Result<VMGcRef, Trap> {
         let object = self.allocate(NewObject { kind, ty, size: size as u64, length: None, host: None })?;
         self.memory().fill_bytes(object.raw(), HEADER_SIZE, size - HEADER_SIZE, 0);
         Ok(object)

@@ -319,6 +319,12 @@ impl TypeRegistry {
         }
     }
 
+    /// `ty` as a heap type; `None` when this registry did not make it.
+    pub fn try_heap_type(&self, ty: TypeIndex) -> Option<HeapType> {
+        let chunk = self.chunks.get(ty as usize / CHUNK)?.get()?;
+        chunk[ty as usize % CHUNK].get().map(|_| self.heap_type(ty))
+    }
+
     /// Where the fields of the struct type `ty` stand.
     ///
     /// # Panics

@@ -251,6 +251,12 @@ impl From<ValType> for StorageType {
     }
 }
 
+impl From<RefType> for StorageType {
+    fn from(ty: RefType) -> Self {
+        StorageType::Val(ValType::Ref(ty))
+    }
+}
+
 /// The type of a field or of an array's elements.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FieldType {
