@@ -31,6 +31,7 @@ mod api;
 mod compile;
 mod fixed_tables;
 mod info;
+pub mod limits;
 mod parse;
 mod precompiled;
 mod runtime;

@@ -13,6 +13,7 @@
 use crate::info::{
     ConstExpr, ConstOp, DataSegment, ElementItems, ElementSegment, Export, ExternKind, Import, ModuleInfo, SegmentMode,
 };
+use crate::limits::{self, Counter, Exceeded};
 use crate::types::{ExternType, ModuleTypes, TagType, TypeError, TypeRegistry};
 use crate::vm::{Counts, Offsets};
 use std::collections::HashMap;
@@ -20,10 +21,10 @@ use std::ops::Range;
 use thiserror::Error;
 use wasmparser::{
     BinaryReader, BinaryReaderError, CustomSectionReader, DataKind, DataSectionReader, ElementKind,
-    ElementSectionReader, ExportSectionReader, ExternalKind, FuncToValidate, FunctionBody, FunctionSectionReader,
-    GlobalSectionReader, ImportSectionReader, KnownCustom, MemorySectionReader, Name, Operator, OperatorsReader,
-    OperatorsReaderAllocations, Parser, Payload, TableInit, TableSectionReader, TagSectionReader, TypeRef,
-    ValidPayload, Validator, ValidatorResources, WasmFeatures,
+    ElementSectionReader, ExportSectionReader, ExternalKind, FuncToValidate, FuncValidatorAllocations, FunctionBody,
+    FunctionSectionReader, GlobalSectionReader, ImportSectionReader, KnownCustom, MemorySectionReader, Name, Operator,
+    OperatorsReader, OperatorsReaderAllocations, Parser, Payload, TableInit, TableSectionReader, TagSectionReader,
+    TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
 /// What Gleaner supports: WebAssembly 3.0, and of the proposals threads, custom page sizes and wide arithmetic.
@@ -59,9 +60,6 @@ const UNSUPPORTED: [(&str, WasmFeatures); 7] = {
         ("memory control", F::MEMORY_CONTROL),
     ]
 };
-
-/// Code and positions in it are addressed with 32 bits.
-const MAX_MODULE_BYTES: usize = u32::MAX as usize;
 
 /// A module without its code.
 #[derive(Debug)]
@@ -116,9 +114,12 @@ pub enum ParseError {
         /// Where it ends.
         part: &'static str,
     },
-    /// The module is valid, but too large.
+    /// The module is too large for Gleaner, whether or not it is valid.
+    #[error("the module is too large: {0}")]
+    Limit(#[from] Exceeded),
+    /// The module is valid, but an engine cannot hold it.
     #[error("the module is too large: {what}")]
-    Limit {
+    Full {
         /// In which respect.
         what: String,
     },
@@ -131,7 +132,10 @@ impl ParseError {
             ParseError::Unsupported { feature, .. } => Some(feature),
             ParseError::LegacyExceptions { .. } => Some("legacy exception handling"),
             ParseError::Component => Some("the component model"),
-            ParseError::Invalid { .. } | ParseError::Truncated { .. } | ParseError::Limit { .. } => None,
+            ParseError::Invalid { .. }
+            | ParseError::Truncated { .. }
+            | ParseError::Limit(_)
+            | ParseError::Full { .. } => None,
         }
     }
 }
@@ -140,13 +144,7 @@ impl ParseError {
 ///
 /// Takes time linear in the size of the binary.
 pub fn parse(bytes: &[u8], registry: &TypeRegistry) -> Result<Parsed, ParseError> {
-    if Parser::is_component(bytes) {
-        return Err(ParseError::Component);
-    }
-    if bytes.len() > MAX_MODULE_BYTES {
-        return Err(ParseError::Limit { what: "its binary has more than 4 GiB".into() });
-    }
-    let sections = Sections::validate(bytes).map_err(|error| classify(bytes, error))?;
+    let sections = sections(bytes)?;
     if let Some(offset) = find_legacy_exceptions(&sections.bodies) {
         return Err(ParseError::LegacyExceptions { offset });
     }
@@ -158,20 +156,31 @@ pub fn parse(bytes: &[u8], registry: &TypeRegistry) -> Result<Parsed, ParseError
     Ok(Parsed { info: decoded.finish()?, funcs: sections.funcs })
 }
 
-/// Validates the module `bytes`, bodies included, and registers nothing.
+/// Validates the module `bytes`, bodies included, and registers nothing. The limits of a function's code are only met when it is
+/// compiled.
 ///
 /// Takes time linear in the size of the binary.
 pub fn validate(bytes: &[u8]) -> Result<(), ParseError> {
+    let sections = sections(bytes)?;
+    let mut allocations = FuncValidatorAllocations::default();
+    for (func, body) in sections.funcs.into_iter().zip(&sections.bodies) {
+        let mut validator = func.into_validator(allocations);
+        validator.validate(body).map_err(|error| classify(bytes, error))?;
+        allocations = validator.into_allocations();
+    }
+    Ok(())
+}
+
+/// The sections of a module that is within the limits and, but for the bodies of its functions, valid.
+fn sections(bytes: &[u8]) -> Result<Sections<'_>, ParseError> {
     if Parser::is_component(bytes) {
         return Err(ParseError::Component);
     }
-    if bytes.len() > MAX_MODULE_BYTES {
-        return Err(ParseError::Limit { what: "its binary has more than 4 GiB".into() });
-    }
-    match Validator::new_with_features(FEATURES).validate_all(bytes) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(classify(bytes, error)),
-    }
+    limits::MODULE_BYTES.check(bytes.len() as u64)?;
+    Sections::validate(bytes).map_err(|refusal| match refusal {
+        Refusal::Invalid(error) => classify(bytes, error),
+        Refusal::Limit(exceeded) => exceeded.into(),
+    })
 }
 
 /// What the validator's `error` about the module `bytes`, from [`parse`] or from the body of a function, means for the
@@ -184,6 +193,9 @@ pub fn classify(bytes: &[u8], error: BinaryReaderError) -> ParseError {
         && offset >= start
     {
         return ParseError::Truncated { offset: bytes.len(), part };
+    }
+    if let Some(Err(exceeded)) = limits::of_error(bytes, &error) {
+        return exceeded.into();
     }
     let missing = error.missing_wasm_feature();
     if missing == Some(WasmFeatures::LEGACY_EXCEPTIONS) {
@@ -270,7 +282,25 @@ fn refused_type(error: TypeError) -> ParseError {
         TypeError::Invalid { .. } | TypeError::NoSubtype { .. } => {
             ParseError::Invalid { message: error.to_string(), offset: 0 }
         }
-        _ => ParseError::Limit { what: error.to_string() },
+        _ => ParseError::Full { what: error.to_string() },
+    }
+}
+
+/// Why the sections were refused.
+enum Refusal {
+    Invalid(BinaryReaderError),
+    Limit(Exceeded),
+}
+
+impl From<BinaryReaderError> for Refusal {
+    fn from(error: BinaryReaderError) -> Refusal {
+        Refusal::Invalid(error)
+    }
+}
+
+impl From<Exceeded> for Refusal {
+    fn from(exceeded: Exceeded) -> Refusal {
+        Refusal::Limit(exceeded)
     }
 }
 
@@ -293,16 +323,18 @@ struct Sections<'a> {
 }
 
 impl<'a> Sections<'a> {
-    fn validate(bytes: &'a [u8]) -> Result<Sections<'a>, BinaryReaderError> {
+    fn validate(bytes: &'a [u8]) -> Result<Sections<'a>, Refusal> {
         let mut parser = Parser::new(0);
         parser.set_features(FEATURES);
         let mut validator = Validator::new_with_features(FEATURES);
+        let mut counter = Counter::default();
         let mut types = None;
         let (mut imports, mut functions, mut tables, mut memories, mut tags) = Default::default();
         let (mut globals, mut exports, mut start, mut elements, mut data, mut names) = Default::default();
         let (mut bodies, mut funcs) = (Vec::new(), Vec::new());
         for payload in parser.parse_all(bytes) {
             let payload = payload?;
+            counter.section(bytes, &payload)?;
             match validator.payload(&payload)? {
                 ValidPayload::Func(func, body) => {
                     funcs.push(func);
@@ -421,7 +453,7 @@ impl Decoder {
             globals: defined(info.globals.len(), info.imported_globals),
             func_refs: info.escaping.len() as u32,
         })
-        .ok_or_else(|| ParseError::Limit { what: "the record of an instance would be larger than 1 GiB".into() })?;
+        .ok_or_else(|| ParseError::Full { what: "the record of an instance would be larger than 1 GiB".into() })?;
         Ok(info)
     }
 
@@ -633,7 +665,6 @@ fn to_usize(range: Range<u64>) -> Range<usize> {
 mod tests {
     use super::*;
     use crate::types::{HeapType, RefType, ValType};
-    use wasmparser::FuncValidatorAllocations;
 
     const SAMPLE: &str = r#"
         (module $sample

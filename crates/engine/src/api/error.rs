@@ -2,6 +2,7 @@
 
 use super::{ExnRef, Rooted};
 use crate::compile::CompileError;
+use crate::limits::Exceeded;
 use crate::parse::ParseError;
 use crate::precompiled::Misfit;
 use crate::types::TypeError;
@@ -37,6 +38,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     unsupported: Option<&'static str>,
+    exceeded: Option<Exceeded>,
     backtrace: Option<WasmBacktrace>,
 }
 
@@ -69,7 +71,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error of this kind.
     pub fn new(kind: ErrorKind) -> Error {
-        Error(Box::new(Inner { kind, unsupported: None, backtrace: None }))
+        Error(Box::new(Inner { kind, unsupported: None, exceeded: None, backtrace: None }))
     }
 
     /// An error of the host's, for functions that the program calls. [`Error::host_error`] gets it back.
@@ -128,6 +130,19 @@ impl Error {
     /// ```
     pub fn unsupported_feature(&self) -> Option<&str> {
         self.0.unsupported
+    }
+
+    /// The limit that a module exceeds, and by how much, if that is why it was refused. [`limits`](crate::limits) has them all.
+    ///
+    /// ```
+    /// # use engine::{Engine, Module, limits};
+    /// # let engine = Engine::new(gc_null::COLLECTOR.with(&Default::default()).unwrap()).unwrap();
+    /// let text = format!("(module (func (param {})))", "i32 ".repeat(1_001));
+    /// let exceeded = Module::new(&engine, text).unwrap_err().exceeded_limit().unwrap();
+    /// assert_eq!((exceeded.limit, exceeded.count), (limits::PARAMS, 1_001));
+    /// ```
+    pub fn exceeded_limit(&self) -> Option<Exceeded> {
+        self.0.exceeded
     }
 
     /// The error that a function of the host's returned, if it was one of type `E`.
@@ -197,7 +212,8 @@ impl From<Trap> for Error {
 impl From<ParseError> for Error {
     fn from(error: ParseError) -> Error {
         let kind = ErrorKind::Module(error.to_string());
-        Error(Box::new(Inner { kind, unsupported: error.unsupported_feature(), backtrace: None }))
+        let exceeded = if let ParseError::Limit(exceeded) = &error { Some(*exceeded) } else { None };
+        Error(Box::new(Inner { kind, unsupported: error.unsupported_feature(), exceeded, backtrace: None }))
     }
 }
 
@@ -205,6 +221,10 @@ impl From<CompileError> for Error {
     fn from(error: CompileError) -> Error {
         match error {
             CompileError::Target(_) => Error::new(ErrorKind::System(error.to_string())),
+            CompileError::Limit { exceeded, .. } => {
+                let kind = ErrorKind::Module(error.to_string());
+                Error(Box::new(Inner { kind, unsupported: None, exceeded: Some(exceeded), backtrace: None }))
+            }
             _ => Error::new(ErrorKind::Module(error.to_string())),
         }
     }

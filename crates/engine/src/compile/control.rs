@@ -8,7 +8,8 @@ use super::{CompileError, clif_type};
 use crate::types::{CompositeType, FuncType, RefType, ValType};
 use crate::vm::trap_codes;
 use cranelift_codegen::ir::{self, Block, BlockArg, InstBuilder, Value};
-use wasmparser::{BlockType, Operator};
+use rustc_hash::FxHashMap;
+use wasmparser::{BlockType, BrTable, Operator};
 
 /// A block of structured control.
 pub(super) struct Frame {
@@ -96,6 +97,7 @@ impl Translator<'_, '_> {
     pub fn label(&mut self, depth: u32) -> (Block, Vec<Value>) {
         let index = self.frame(depth);
         let arity = self.control[index].label_types.len();
+        self.passed += arity as u64;
         (self.control[index].label, self.stack[self.stack.len() - arity..].to_vec())
     }
 
@@ -240,16 +242,7 @@ impl Translator<'_, '_> {
             }
             Operator::BrTable { targets } => {
                 let index = self.pop();
-                let mut calls = Vec::new();
-                for depth in targets.targets().chain([Ok(targets.default())]) {
-                    let (block, args) = self.label(depth?);
-                    let args: Vec<BlockArg> = args.into_iter().map(BlockArg::Value).collect();
-                    calls.push(self.b.func.dfg.block_call(block, &args));
-                }
-                let default = calls.pop().expect("the default was pushed last");
-                let table = self.b.create_jump_table(ir::JumpTableData::new(default, &calls));
-                self.b.ins().br_table(index, table);
-                self.unreachable();
+                self.branch_table(index, targets)?;
             }
             Operator::Return => {
                 let values = self.pop_n(self.ty.results.len());
@@ -274,6 +267,39 @@ impl Translator<'_, '_> {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Each label that takes values is reached over a block of its own, which passes them once however many targets name it.
+    fn branch_table(&mut self, index: Value, targets: &BrTable<'_>) -> Result<(), CompileError> {
+        let mut blocks: FxHashMap<u32, Block> = FxHashMap::default();
+        let mut edges = Vec::new();
+        let mut calls = Vec::new();
+        for depth in targets.targets().chain([Ok(targets.default())]) {
+            let depth = depth?;
+            let block = match blocks.get(&depth) {
+                Some(block) => *block,
+                None => {
+                    let (label, args) = self.label(depth);
+                    let block = if args.is_empty() { label } else { self.b.create_block() };
+                    if !args.is_empty() {
+                        edges.push((block, label, args));
+                    }
+                    blocks.insert(depth, block);
+                    block
+                }
+            };
+            calls.push(self.b.func.dfg.block_call(block, &[]));
+        }
+        let default = calls.pop().expect("the default was pushed last");
+        let table = self.b.create_jump_table(ir::JumpTableData::new(default, &calls));
+        self.b.ins().br_table(index, table);
+        for (edge, label, args) in edges {
+            self.b.seal_block(edge);
+            self.b.switch_to_block(edge);
+            self.jump(label, &args);
+        }
+        self.unreachable();
+        Ok(())
     }
 
     fn select(&mut self) {

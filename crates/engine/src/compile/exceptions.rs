@@ -57,6 +57,12 @@ impl Translator<'_, '_> {
     /// Throws an exception that is not null: to the handler in this function, if there is one, by a jump; else the runtime finds
     /// the handler.
     fn throw_ref(&mut self, exception: Value) {
+        self.emit_throw_ref(exception);
+        self.unreachable();
+    }
+
+    /// Throws and ends the block, but leaves the operands alone.
+    fn emit_throw_ref(&mut self, exception: Value) {
         let exception = self.wide(exception);
         match self.handlers.last().copied() {
             Some(landing) => {
@@ -67,7 +73,6 @@ impl Translator<'_, '_> {
                 self.b.ins().trap(trap_codes::HEAP_CORRUPTION);
             }
         }
-        self.unreachable();
     }
 
     /// `try_table`: emits the handler, which takes the exception, finds the first clause whose tag matches and branches to its label
@@ -122,10 +127,7 @@ impl Translator<'_, '_> {
             self.b.switch_to_block(next);
         }
         if open {
-            // `throw_ref` ends the block; the frame around is entered afresh below.
-            let (reachable, stack) = (self.reachable, self.stack.clone());
-            self.throw_ref(exception);
-            (self.reachable, self.stack) = (reachable, stack);
+            self.emit_throw_ref(exception);
         }
 
         self.b.switch_to_block(body);

@@ -24,13 +24,14 @@ mod translate;
 pub use trampoline::Trampoline;
 
 use crate::info::{CompiledCode, Handler, ModuleInfo, Reloc, RelocTarget, StackMap};
+use crate::limits::Exceeded;
 use crate::types::{HeapType, RefType, TypeRegistry, ValType};
 use crate::vm::TableInit;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{self, ExternalName, types as ct};
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
-use cranelift_codegen::{Context, FinalizedMachExceptionHandler, FinalizedRelocTarget};
+use cranelift_codegen::{CodegenError, Context, FinalizedMachExceptionHandler, FinalizedRelocTarget};
 use cranelift_frontend::FunctionBuilderContext;
 use gc_api::GcRuntime;
 use rayon::prelude::*;
@@ -129,6 +130,20 @@ pub enum CompileError {
     /// The body is not valid, or uses what is not supported.
     #[error("{0}")]
     Invalid(#[from] BinaryReaderError),
+    /// The body is too large.
+    #[error("function {function} is too large: {exceeded}")]
+    Limit {
+        /// Its name or index.
+        function: String,
+        /// In which respect.
+        exceeded: Exceeded,
+    },
+    /// The body is within the limits, but not within the code generator's.
+    #[error("function {function} is too large: the code generator cannot hold all of its values and code; split it")]
+    TooLarge {
+        /// Its name or index.
+        function: String,
+    },
     /// Cranelift refused.
     #[error("function {function} could not be compiled: {message}")]
     Codegen {
@@ -273,9 +288,10 @@ impl Compiler {
 
     /// Compiles what stands in `context` and takes out what the runtime needs.
     fn finish(&self, context: &mut Context, name: impl Fn() -> String) -> Result<CompiledCode, CompileError> {
-        context
-            .compile(&*self.isa, &mut ControlPlane::default())
-            .map_err(|e| CompileError::Codegen { function: name(), message: format!("{:?}", e.inner) })?;
+        context.compile(&*self.isa, &mut ControlPlane::default()).map_err(|e| match e.inner {
+            CodegenError::CodeTooLarge | CodegenError::ImplLimitExceeded => CompileError::TooLarge { function: name() },
+            other => CompileError::Codegen { function: name(), message: format!("{other:?}") },
+        })?;
         let compiled = context.compiled_code().expect("just compiled");
         let buffer = &compiled.buffer;
         let mut relocs = Vec::new();

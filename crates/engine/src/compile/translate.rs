@@ -9,6 +9,7 @@ use super::env::FuncEnv;
 use super::simd::vector_constant;
 use super::{CompileError, Compiler, clif_type, is_gc};
 use crate::info::ModuleInfo;
+use crate::limits::{self, Limit};
 use crate::types::{CompositeType, FuncType, HeapType, RefType, ValType};
 use crate::vm::{VMContext, VMStoreContext};
 use cranelift_codegen::Context;
@@ -55,6 +56,7 @@ pub(super) fn translate(
         call_sites: call_sites(info, defined),
         reachable: true,
         fuel: 0,
+        passed: 0,
     };
     for (ty, value) in ty.params.iter().zip(&params[2..]) {
         t.add_local(ty, *value);
@@ -106,10 +108,13 @@ pub(super) struct Translator<'a, 'f> {
     pub reachable: bool,
     /// Fuel that the code since the last flush consumes.
     pub fuel: i64,
+    /// Values that branches pass, so far: [`limits::CODE_VALUES`] bounds them.
+    pub passed: u64,
 }
 
 impl Translator<'_, '_> {
     fn body(&mut self, body: &FunctionBody<'_>) -> Result<(), CompileError> {
+        self.limited(limits::LOCALS, limits::locals(self.ty.params.len(), body))?;
         let mut locals = body.get_locals_reader()?;
         for _ in 0..locals.get_count() {
             let offset = locals.original_position();
@@ -142,6 +147,7 @@ impl Translator<'_, '_> {
         if self.env.compiler.options.fuel && self.reachable {
             self.consume_fuel(op);
         }
+        self.limit_operator(op)?;
         if self.control_operator(op, &operands)? || !self.reachable {
             return Ok(());
         }
@@ -161,6 +167,34 @@ impl Translator<'_, '_> {
             function: self.validator.index().to_string(),
             message: format!("operator {op:?} at offset {offset:#x} passed validation but is not supported"),
         })
+    }
+
+    /// Refuses a function that is too large.
+    fn limited(&self, limit: Limit, count: u64) -> Result<(), CompileError> {
+        let refuse = |exceeded| CompileError::Limit {
+            function: super::describe(
+                self.env.info,
+                self.validator.index() as usize - self.env.info.imported_funcs as usize,
+            ),
+            exceeded,
+        };
+        limit.check(count).map_err(refuse)
+    }
+
+    /// Refuses what an operator, or the code up to it, has too much of.
+    fn limit_operator(&self, op: &Operator<'_>) -> Result<(), CompileError> {
+        match op {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } | Operator::TryTable { .. } => {
+                // The body's own block does not count; the validator has entered the new one.
+                self.limited(limits::NESTING, u64::from(self.validator.control_stack_height()) - 1)?;
+            }
+            Operator::BrTable { targets } => self.limited(limits::BRANCH_TARGETS, u64::from(targets.len()) + 1)?,
+            Operator::ArrayNewFixed { array_size, .. } => {
+                self.limited(limits::FIXED_ELEMENTS, u64::from(*array_size))?;
+            }
+            _ => {}
+        }
+        self.limited(limits::CODE_VALUES, self.b.func.dfg.num_values() as u64 + self.passed)
     }
 
     /// Static types of the two topmost operands and the third.
