@@ -4,8 +4,10 @@
 //! store, and only the call of `run` is timed. Printed are medians in milliseconds and Gleaner's time as a ratio to the peer's: below
 //! 1.00 Gleaner is faster. A run that fails (out of memory, say) is printed as such and not left out.
 
+mod compile;
+
 use anyhow::{Context, Result, anyhow, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -15,7 +17,10 @@ use std::time::{Duration, Instant};
 
 /// Compares Gleaner with Wasmtime.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Measurement>,
     /// Only programs whose name contains this.
     filter: Option<String>,
     /// Repetitions per engine and program.
@@ -30,6 +35,13 @@ struct Args {
     /// One JSON object per program and engine on standard output, with every time.
     #[arg(long)]
     json: bool,
+}
+
+/// What else is compared.
+#[derive(Subcommand)]
+enum Measurement {
+    /// Compilation of large modules.
+    Compile(compile::CompileArgs),
 }
 
 /// A program that exports `run: (i32) -> i32`.
@@ -225,6 +237,9 @@ fn main() -> Result<()> {
 
 fn compare() -> Result<()> {
     let args = Args::parse();
+    if let Some(Measurement::Compile(args)) = &args.command {
+        return compile::run(args);
+    }
     let mut peers = gleaner(&args);
     peers.extend(wasmtime(&args));
     let mut table = Table::new();

@@ -39,7 +39,7 @@ pub mod types;
 mod vm;
 
 pub use api::*;
-pub use compile::{Emit, OptLevel};
+pub use compile::{CompileProfile, Emit, OptLevel, SlowFunction};
 pub use gc_api::{CollectionKind, Outcome};
 pub use parse::FEATURES;
 pub use precompiled::Misfit;

@@ -2,8 +2,7 @@
 
 use super::engine::{Code, Way, publish, trampoline_type};
 use super::{Engine, Error, ErrorKind, Result};
-use crate::compile::CompileError;
-use crate::compile::{Emit, Trampoline};
+use crate::compile::{CompileError, CompileProfile, Emit, Stopwatch, Trampoline};
 use crate::fixed_tables;
 use crate::info::{CompiledCode, ExternKind, ModuleInfo, TrampolineType};
 use crate::parse::{Parsed, classify, parse, validate};
@@ -17,6 +16,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A module: validated and compiled. Cheap to clone.
 ///
@@ -66,7 +66,8 @@ impl Engine {
         let binary = wat::parse_bytes(source.as_ref()).map_err(text_error)?;
         let Parsed { info, funcs } = parsed(self, &binary)?;
         let compiler = self.compiler().relocatable();
-        let code = compiler.compile_module(&info, &binary, funcs).map_err(|error| refusal(&binary, error))?;
+        let code = compiler.compile_module(&info, &binary, funcs, &Stopwatch::default());
+        let code = code.map_err(|error| refusal(&binary, error))?;
         Ok(precompiled::save(&compiler, &info, &binary, &code))
     }
 }
@@ -109,12 +110,28 @@ impl Module {
     /// # Errors
     /// As [`Module::new`].
     pub fn from_binary(engine: &Engine, bytes: &[u8]) -> Result<Module> {
+        Ok(Module::profile(engine, bytes)?.0)
+    }
+
+    /// As [`Module::from_binary`], and tells where the time went.
+    ///
+    /// # Errors
+    /// As [`Module::new`].
+    pub fn profile(engine: &Engine, bytes: &[u8]) -> Result<(Module, CompileProfile)> {
         if Module::is_precompiled(bytes) {
             return Err(Error::usage("this is a precompiled module: load it with `Module::deserialize`"));
         }
+        let start = Instant::now();
         let Parsed { info, funcs } = parsed(engine, bytes)?;
-        let code = engine.compiler().compile_module(&info, bytes, funcs).map_err(|error| refusal(bytes, error))?;
-        Module::assemble(engine, info, bytes, code)
+        let parsed = Instant::now();
+        let stopwatch = Stopwatch::default();
+        let functions = engine.compiler().compile_module(&info, bytes, funcs, &stopwatch);
+        let compiled = Instant::now();
+        let mut profile = stopwatch.finish();
+        let module = Module::assemble(engine, info, bytes, functions.map_err(|error| refusal(bytes, error))?)?;
+        (profile.parse, profile.functions) = (parsed - start, compiled - parsed);
+        (profile.publish, profile.code_bytes) = (compiled.elapsed(), module.0.code.range().len());
+        Ok((module, profile))
     }
 
     fn assemble(engine: &Engine, info: ModuleInfo, bytes: &[u8], code: Vec<CompiledCode>) -> Result<Module> {

@@ -16,6 +16,7 @@ mod global;
 mod interrupts;
 mod memory;
 mod numeric;
+mod profile;
 mod simd;
 mod table;
 mod trampoline;
@@ -36,7 +37,11 @@ use cranelift_frontend::FunctionBuilderContext;
 use gc_api::GcRuntime;
 use rayon::prelude::*;
 use std::sync::Arc;
+use std::time::Instant;
 use wasmparser::{BinaryReaderError, FuncToValidate, FuncValidatorAllocations, FunctionBody, ValidatorResources};
+
+pub(crate) use profile::Stopwatch;
+pub use profile::{CompileProfile, SlowFunction};
 
 /// How hard Cranelift tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -214,19 +219,25 @@ impl Compiler {
         Compiler { options: CompileOptions { relocatable: true, ..self.options }, ..self.clone() }
     }
 
-    /// Compiles every function of a module, in the order of their indices.
+    /// Compiles every function of a module, in the order of their indices. Where the time goes is told to `stopwatch`.
     ///
     /// # Errors
     /// That of the first function that fails.
-    pub fn compile_module(
+    pub(crate) fn compile_module(
         &self,
         info: &ModuleInfo,
         bytes: &[u8],
         funcs: Vec<FuncToValidate<ValidatorResources>>,
+        stopwatch: &Stopwatch,
     ) -> Result<Vec<CompiledCode>, CompileError> {
         let one = |state: &mut Scratch, (i, func): (usize, FuncToValidate<ValidatorResources>)| {
+            let start = Instant::now();
             self.translate(state, info, bytes, i, func)?;
-            self.finish(&mut state.context, || describe(info, i))
+            let translated = Instant::now();
+            let code = self.finish(&mut state.context, || describe(info, i));
+            let times = [start, translated, Instant::now()];
+            stopwatch.function(info.imported_funcs + i as u32, info.bodies[i].len(), times);
+            code
         };
         if self.options.parallel {
             funcs.into_par_iter().enumerate().map_init(Scratch::default, one).collect()
