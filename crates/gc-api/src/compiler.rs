@@ -204,6 +204,8 @@ pub enum Region {
     Tables = 7,
     /// Linear memories.
     Memory = 8,
+    /// References that are kept in the frame across calls.
+    Stack = 9,
 }
 
 impl Region {
@@ -227,6 +229,8 @@ pub trait EmitterHost {
     fn slow_alloc(&mut self, b: &mut FunctionBuilder<'_>, object: &AllocSite) -> Value;
     /// Calls [`GcHeap::slow_path`](crate::GcHeap::slow_path) with up to four `i64`s; gives an `i64`.
     fn slow_path(&mut self, b: &mut FunctionBuilder<'_>, op: SlowOp, args: &[Value]) -> Value;
+    /// Makes a value known to the stack maps: it may be a reference, and is kept, and updated, across calls.
+    fn declare_reference(&mut self, b: &mut FunctionBuilder<'_>, value: Value);
     /// Whether to count objects that are allocated inline, in [`Cell::OBJECTS`].
     fn count_objects(&self) -> bool;
     /// Whether null accesses to objects are found by page fault, or need a compare and branch.
@@ -277,6 +281,12 @@ impl<'a, 'f> Emitter<'a, 'f> {
     /// Calls [`GcHeap::allocate`](crate::GcHeap::allocate).
     pub fn slow_alloc(&mut self, object: &AllocSite) -> Value {
         self.host.slow_alloc(self.b, object)
+    }
+
+    /// Makes a value known to the stack maps: it may be a reference, and is kept, and updated, across calls. To be called
+    /// for what an access loads, before anything that may collect. What block parameters merge need not be declared.
+    pub fn declare_reference(&mut self, value: Value) {
+        self.host.declare_reference(self.b, value);
     }
 
     /// Loads a cell.

@@ -48,7 +48,7 @@ impl GcCompiler for DrcCompiler {
     fn read(&self, e: &mut Emitter<'_, '_>, site: &AccessSite) -> Value {
         let value = e.load(site);
         // A full table may lead to a collection, before the engine has seen this value.
-        e.b.declare_value_needs_stack_map(value);
+        e.declare_reference(value);
         e.if_object(value, site.old, |e| {
             let word = e.load_header_word(value, false);
             let covered = e.b.ins().band_imm_s(word, (NEW | ENROLLED) as i64);

@@ -15,6 +15,8 @@ pub(super) struct FuncEnv<'a> {
     pub info: &'a ModuleInfo,
     /// The instance's record: the function's first parameter.
     pub vmctx: Value,
+    /// Values that may be references into the heap, where they come into being.
+    pub references: Vec<Value>,
     /// Signatures of the builtins by arity, as they are needed.
     builtin_signatures: [Option<SigRef>; 8],
 }
@@ -28,7 +30,7 @@ pub(super) struct Place {
 
 impl<'a> FuncEnv<'a> {
     pub fn new(compiler: &'a Compiler, info: &'a ModuleInfo, vmctx: Value) -> Self {
-        FuncEnv { compiler, info, vmctx, builtin_signatures: [None; 8] }
+        FuncEnv { compiler, info, vmctx, references: Vec::new(), builtin_signatures: [None; 8] }
     }
 
     /// Loads a word of the instance's record that is constant from instantiation on.
@@ -170,6 +172,10 @@ impl EmitterHost for FuncEnv<'_> {
             words.push(b.ins().iconst(I64, 0));
         }
         self.builtin(b, Builtin::GcSlowPath, &words)
+    }
+
+    fn declare_reference(&mut self, _: &mut FunctionBuilder<'_>, value: Value) {
+        self.references.push(value);
     }
 
     fn count_objects(&self) -> bool {

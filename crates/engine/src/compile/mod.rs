@@ -17,6 +17,7 @@ mod interrupts;
 mod memory;
 mod numeric;
 mod profile;
+mod safepoints;
 mod simd;
 mod table;
 mod trampoline;

@@ -7,7 +7,7 @@
 use super::control::Frame;
 use super::env::FuncEnv;
 use super::simd::vector_constant;
-use super::{CompileError, Compiler, clif_type, is_gc};
+use super::{CompileError, Compiler, clif_type, is_gc, safepoints};
 use crate::info::ModuleInfo;
 use crate::limits::{self, Limit};
 use crate::types::{CompositeType, FuncType, HeapType, RefType, ValType};
@@ -59,11 +59,13 @@ pub(super) fn translate(
         passed: 0,
     };
     for (ty, value) in ty.params.iter().zip(&params[2..]) {
+        t.declare(*value, ty);
         t.add_local(ty, *value);
     }
     t.body(body)?;
-    let Translator { b, .. } = t;
+    let Translator { b, env, .. } = t;
     b.finalize(compiler.isa.frontend_config());
+    safepoints::spill_references(&mut context.func, &env.references);
     Ok(())
 }
 
@@ -239,7 +241,7 @@ impl Translator<'_, '_> {
 
     pub fn declare(&mut self, value: Value, ty: &ValType) {
         if is_gc(ty) {
-            self.b.declare_value_needs_stack_map(value);
+            self.env.references.push(value);
         }
     }
 
@@ -267,9 +269,6 @@ impl Translator<'_, '_> {
 
     fn add_local(&mut self, ty: &ValType, value: Value) {
         let var = self.b.declare_var(clif_type(ty));
-        if is_gc(ty) {
-            self.b.declare_var_needs_stack_map(var);
-        }
         self.b.def_var(var, value);
         self.locals.push(var);
     }

@@ -35,6 +35,10 @@ impl EmitterHost for Host {
     fn slow_path(&mut self, b: &mut FunctionBuilder<'_>, _: SlowOp, args: &[Value]) -> Value {
         self.call(b, args)
     }
+    fn declare_reference(&mut self, b: &mut FunctionBuilder<'_>, value: Value) {
+        // The engine has a pass of its own; what counts here is that the value was declared.
+        b.declare_value_needs_stack_map(value);
+    }
     fn count_objects(&self) -> bool {
         true
     }
