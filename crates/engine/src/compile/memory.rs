@@ -4,7 +4,9 @@ use super::translate::Translator;
 use crate::vm::{BoundsCheck, Builtin, MEMORY_GUARD, VMMemory};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F64, I32, I64};
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, TrapCode, Value};
+use cranelift_codegen::ir::{
+    self, AbiParam, ExtFuncData, ExternalName, InstBuilder, LibCall, MemFlagsData, TrapCode, Value,
+};
 use gc_api::Region;
 use wasmparser::{MemArg, MemArgTarget, Operator};
 
@@ -54,8 +56,8 @@ impl Translator<'_, '_> {
                 let grown = self.env.builtin(&mut self.b, Builtin::MemoryGrow, &[memory, delta]);
                 self.push_grown(grown, self.env.info.memories[*mem as usize].is_64);
             }
-            O::MemoryCopy { dst_mem, src_mem } => self.bulk(Builtin::MemoryCopy, &[*dst_mem, *src_mem]),
-            O::MemoryFill { mem } => self.bulk(Builtin::MemoryFill, &[*mem]),
+            O::MemoryCopy { dst_mem, src_mem } => self.memory_copy(*dst_mem, *src_mem),
+            O::MemoryFill { mem } => self.memory_fill(*mem),
             O::MemoryInit { mem, data_index } => self.bulk(Builtin::MemoryInit, &[*mem, *data_index]),
             O::DataDrop { data_index } => {
                 let segment = self.i64(*data_index as i64);
@@ -87,6 +89,13 @@ impl Translator<'_, '_> {
             return self.b.ins().atomic_load(I64, flags, address);
         }
         self.b.ins().load(I64, flags, place.address, place.offset + VMMemory::LENGTH)
+    }
+
+    /// The address of a memory's first byte, which stays where it is.
+    fn memory_base(&mut self, memory: u32) -> Value {
+        let place = self.env.memory(&mut self.b, memory);
+        let constant = super::env::constant_flags(&mut self.b);
+        self.b.ins().load(I64, constant, place.address, place.offset + VMMemory::BASE)
     }
 
     /// Traps unless an access at `index` (an `i64`) is in bounds or, where [`BoundsCheck`] says so, faults.
@@ -129,9 +138,7 @@ impl Translator<'_, '_> {
         let MemArgTarget::Memory(memory) = memarg.target else { unreachable!("validated: a feature that is off") };
         let index = self.wide(index);
         self.check_bounds(memory, memarg, index);
-        let place = self.env.memory(&mut self.b, memory);
-        let constant = super::env::constant_flags(&mut self.b);
-        let base = self.b.ins().load(I64, constant, place.address, place.offset + VMMemory::BASE);
+        let base = self.memory_base(memory);
         let mut address = self.b.ins().iadd(base, index);
         let offset = match i32::try_from(memarg.offset) {
             Ok(offset) => offset,
@@ -159,6 +166,54 @@ impl Translator<'_, '_> {
         let (index, value) = self.pop2();
         let (flags, address, offset) = self.memory_address(memarg, index);
         emit(self, flags, value, address, offset);
+    }
+
+    /// Memories that no other thread sees are copied by the system's function, called without the detour through a builtin.
+    fn memory_copy(&mut self, to_memory: u32, from_memory: u32) {
+        if [to_memory, from_memory].iter().any(|memory| self.env.info.memories[*memory as usize].shared) {
+            return self.bulk(Builtin::MemoryCopy, &[to_memory, from_memory]);
+        }
+        let (to, from, bytes) = self.pop3();
+        let bytes = self.wide(bytes);
+        let to = self.bytes_in_bounds(to_memory, to, bytes);
+        let from = self.bytes_in_bounds(from_memory, from, bytes);
+        self.library_call(LibCall::Memmove, &[to, from, bytes]);
+    }
+
+    /// As [`Translator::memory_copy`].
+    fn memory_fill(&mut self, memory: u32) {
+        if self.env.info.memories[memory as usize].shared {
+            return self.bulk(Builtin::MemoryFill, &[memory]);
+        }
+        let (to, value, bytes) = self.pop3();
+        let bytes = self.wide(bytes);
+        let to = self.bytes_in_bounds(memory, to, bytes);
+        self.library_call(LibCall::Memset, &[to, value, bytes]);
+    }
+
+    /// The address of `bytes` bytes of a memory from `index` on; traps unless all are there.
+    fn bytes_in_bounds(&mut self, memory: u32, index: Value, bytes: Value) -> Value {
+        let index = self.wide(index);
+        let end = match self.env.info.memories[memory as usize].is_64 {
+            true => self.b.ins().uadd_overflow_trap(index, bytes, TrapCode::HEAP_OUT_OF_BOUNDS),
+            // Neither is more than 32 bits.
+            false => self.b.ins().iadd(index, bytes),
+        };
+        let length = self.memory_length(memory);
+        let outside = self.b.ins().icmp(IntCC::UnsignedGreaterThan, end, length);
+        self.b.ins().trapnz(outside, TrapCode::HEAP_OUT_OF_BOUNDS);
+        let base = self.memory_base(memory);
+        self.b.ins().iadd(base, index)
+    }
+
+    /// Calls a function of the system's library, which neither collects nor fails.
+    fn library_call(&mut self, call: LibCall, args: &[Value]) {
+        let mut signature = ir::Signature::new(self.env.compiler.isa.default_call_conv());
+        signature.params = args.iter().map(|arg| AbiParam::new(self.b.func.dfg.value_type(*arg))).collect();
+        let signature = self.b.import_signature(signature);
+        let name = ExternalName::LibCall(call);
+        let function = self.b.import_function(ExtFuncData { name, signature, colocated: false, patchable: false });
+        self.b.ins().call(function, args);
     }
 
     /// A builtin that takes constant indices and then three operands.

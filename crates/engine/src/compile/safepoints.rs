@@ -22,8 +22,8 @@ use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    Block, BlockArg, BlockCall, Function, Inst, InstBuilder, MemFlagsData, StackSlot, StackSlotData, StackSlotKind,
-    UserStackMapEntry, Value, ValueDef,
+    Block, BlockArg, BlockCall, ExternalName, Function, Inst, InstBuilder, InstructionData, MemFlagsData, StackSlot,
+    StackSlotData, StackSlotKind, UserStackMapEntry, Value, ValueDef,
 };
 use cranelift_codegen::traversals::Dfs;
 use gc_api::Region;
@@ -46,9 +46,16 @@ pub(super) fn spill_references(func: &mut Function, declared: &[Value]) {
     }
 }
 
-/// Whether a call returns to this instruction.
+/// Whether this instruction is a call that may collect: the functions of the system's library don't.
 fn is_call(func: &Function, inst: Inst) -> bool {
-    func.dfg.insts[inst].opcode().is_safepoint()
+    let data = &func.dfg.insts[inst];
+    let library = match *data {
+        InstructionData::Call { func_ref, .. } => {
+            matches!(func.dfg.ext_funcs[func_ref].name, ExternalName::LibCall(_))
+        }
+        _ => false,
+    };
+    data.opcode().is_safepoint() && !library
 }
 
 /// Values on the edges that leave `inst`, and the parameters that they become.
