@@ -2,7 +2,8 @@
 //!
 //! Every program is compiled once per engine; then repetitions are interleaved (each engine once, then each again), each in a fresh
 //! store, and only the call of `run` is timed. Printed are medians in milliseconds and Gleaner's time as a ratio to the peer's: below
-//! 1.00 Gleaner is faster. A run that fails (out of memory, say) is printed as such and not left out.
+//! 1.00 Gleaner is faster. A run that fails (out of memory, say) is printed as such and not left out. Programs that make no objects
+//! run under the first collector of each engine only, and have a table of their own.
 
 mod compile;
 
@@ -26,6 +27,9 @@ struct Args {
     /// Repetitions per engine and program.
     #[arg(long, default_value_t = 5)]
     repetitions: usize,
+    /// Seconds after which a program is not repeated once more by an engine with a collector.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
     /// Bytes that a heap may grow to, in MiB.
     #[arg(long, default_value_t = 4000)]
     heap: u64,
@@ -50,16 +54,24 @@ struct Program {
     wasm: Vec<u8>,
     n: i32,
     expected: Option<i32>,
+    /// Whether it makes objects.
+    heap: bool,
 }
 
 #[derive(Deserialize)]
 struct Listed {
     name: String,
+    #[serde(default = "makes_objects")]
+    heap: bool,
     file: String,
     small: i32,
     small_result: i32,
     default: i32,
     default_result: i32,
+}
+
+fn makes_objects() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -83,6 +95,7 @@ fn programs(args: &Args) -> Result<Vec<Program>> {
             wasm: wasmtime_wat(&text)?,
             n,
             expected: Some(expected),
+            heap: program.heap,
         });
     }
     let compiled: BTreeMap<String, MoonBit> = serde_json::from_str(&read(benches.join("moonbit/expected.json"))?)?;
@@ -94,7 +107,7 @@ fn programs(args: &Args) -> Result<Vec<Program>> {
             true => (*small.0, Some(*small.1)),
             false => (*sizes.get(&name).ok_or_else(|| anyhow!("{name} has no default size"))?, None),
         };
-        programs.push(Program { name: format!("moonbit/{name}"), wasm: fs::read(path)?, n, expected });
+        programs.push(Program { name: format!("moonbit/{name}"), wasm: fs::read(path)?, n, expected, heap: true });
     }
     if let Some(filter) = &args.filter {
         programs.retain(|program| program.name.contains(filter));
@@ -191,6 +204,10 @@ struct Measured {
 }
 
 impl Measured {
+    fn total(&self) -> f64 {
+        self.times.iter().map(Duration::as_secs_f64).sum()
+    }
+
     fn median(&self) -> Option<f64> {
         if self.failure.is_some() || self.times.is_empty() {
             return None;
@@ -201,7 +218,7 @@ impl Measured {
     }
 }
 
-fn measure(program: &Program, peers: &[Peer], repetitions: usize) -> Vec<Measured> {
+fn measure(program: &Program, peers: &[&Peer], args: &Args) -> Vec<Measured> {
     let mut rows: Vec<(Measured, Option<Ready>)> = peers
         .iter()
         .map(|peer| {
@@ -212,10 +229,10 @@ fn measure(program: &Program, peers: &[Peer], repetitions: usize) -> Vec<Measure
             (measured, ready.ok())
         })
         .collect();
-    for _ in 0..repetitions {
+    for _ in 0..args.repetitions {
         for (measured, ready) in &mut rows {
             let Some(run) = ready else { continue };
-            if measured.failure.is_some() {
+            if measured.failure.is_some() || measured.total() >= args.seconds {
                 continue;
             }
             match run() {
@@ -242,6 +259,23 @@ fn compare() -> Result<()> {
     }
     let mut peers = gleaner(&args);
     peers.extend(wasmtime(&args));
+    let (with, without): (Vec<Program>, Vec<Program>) = programs(&args)?.into_iter().partition(|program| program.heap);
+    let all: Vec<&Peer> = peers.iter().collect();
+    let first = |engine: &str| peers.iter().find(|peer| peer.engine == engine).expect("every engine has a collector");
+    for (programs, peers) in [(with, all), (without, vec![first("gleaner"), first("wasmtime")])] {
+        if programs.is_empty() {
+            continue;
+        }
+        let table = table(&programs, &peers, &args)?;
+        if !args.json {
+            println!("{table}\n");
+        }
+    }
+    Ok(())
+}
+
+/// Measures programs under engines with collectors, of which those of the same name are compared.
+fn table(programs: &[Program], peers: &[&Peer], args: &Args) -> Result<Table> {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN);
     let mut header = vec!["program".to_string()];
@@ -254,9 +288,9 @@ fn compare() -> Result<()> {
     header.extend(pairs.iter().map(|name| format!("{name} ÷ wasmtime's")));
     table.set_header(header);
     let mut logs: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for program in programs(&args)? {
+    for program in programs {
         eprintln!("{} ({})", program.name, program.n);
-        let rows = measure(&program, &peers, args.repetitions);
+        let rows = measure(program, peers, args);
         let mut cells = vec![program.name.clone()];
         for row in &rows {
             if let Some(failure) = &row.failure {
@@ -295,8 +329,5 @@ fn compare() -> Result<()> {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    if !args.json {
-        println!("{table}");
-    }
-    Ok(())
+    Ok(table)
 }
