@@ -1,68 +1,16 @@
 //! The command line from end to end: the process, its output, its exit code.
 
+mod common {
+    pub mod process;
+}
+
+use common::process::{Ended, collectors, gleaner_with_input};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What became of a process.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ended {
-    /// Asserts success, and gives standard output.
-    #[track_caller]
-    fn ok(self) -> String {
-        assert_eq!(self.code, Some(0), "{self:?}");
-        self.stdout
-    }
-
-    /// Asserts this exit code, nothing on standard output, and each of `parts` on standard error.
-    #[track_caller]
-    fn fails(self, code: i32, parts: &[&str]) {
-        assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:?}");
-        self.says(parts);
-    }
-
-    #[track_caller]
-    fn says(&self, parts: &[&str]) {
-        for part in parts {
-            assert!(self.stderr.contains(part), "`{part}` is missing: {}", self.stderr);
-        }
-    }
-}
-
 fn gleaner(args: &[&str]) -> Ended {
     gleaner_with_input(args, b"")
-}
-
-fn gleaner_with_input(args: &[&str], input: &[u8]) -> Ended {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_gleaner"))
-        .args(args)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A program that reads nothing closes the pipe; that is its right.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    let output = child.wait_with_output().unwrap();
-    Ended {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-fn collectors() -> Vec<String> {
-    let names: Vec<String> = gleaner(&["collectors", "--names"]).ok().lines().map(String::from).collect();
-    assert!(names.len() >= 2, "{names:?}");
-    names
 }
 
 /// Files that a test makes.

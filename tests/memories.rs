@@ -1,8 +1,13 @@
 //! Memories and tables of every kind, beyond what the official suite tests of them: their bounds, their sizes, and what they
 //! cannot become.
 
+mod common {
+    pub mod calls;
+}
+
+use common::calls::{call, says, trap};
 use engine::types::{MemoryType, RefType, TableType};
-use engine::{Config, Engine, Error, ErrorKind, Instance, Memory, Module, Result, Store, Table, Trap, Val};
+use engine::{Config, Engine, ErrorKind, Instance, Memory, Module, Result, Store, Table, Trap, Val};
 use gleaner::collectors::COLLECTORS;
 use std::process::Command;
 
@@ -28,10 +33,6 @@ fn instance(store: &mut Store<()>, text: &str) -> Instance {
     try_instance(store, text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-fn call(store: &mut Store<()>, instance: Instance, name: &str, args: &[Val]) -> Result<Vec<Val>> {
-    instance.get_func(&mut *store, name).unwrap().call(store, args)
-}
-
 /// The one integer that a call gives, zero-extended.
 #[track_caller]
 fn int(result: Result<Vec<Val>>) -> u64 {
@@ -40,20 +41,6 @@ fn int(result: Result<Vec<Val>>) -> u64 {
         [Val::I64(value)] => value as u64,
         ref other => panic!("no integer: {other:?}"),
     }
-}
-
-#[track_caller]
-fn trap(result: Result<impl Sized>) -> Trap {
-    match result {
-        Ok(_) => panic!("no trap"),
-        Err(error) => error.trap().unwrap_or_else(|| panic!("no trap: {error}")),
-    }
-}
-
-#[track_caller]
-fn says(error: &Error, parts: &[&str]) {
-    let text = error.to_string();
-    parts.iter().for_each(|part| assert!(text.contains(part), "`{part}` is missing: {text}"));
 }
 
 /// An index as an instruction takes it.

@@ -1,8 +1,13 @@
 //! Memories that stores share, and atomic accesses, beyond what the official suite tests of them: it has one thread.
 
+mod common {
+    pub mod calls;
+}
+
+use common::calls::{call, says, trap};
 use engine::types::MemoryType;
 use engine::{
-    Config, Engine, Error, ErrorKind, Extern, Instance, Linker, Memory, Module, Result, SharedMemory, Store, Trap, Val,
+    Config, Engine, ErrorKind, Extern, Instance, Linker, Memory, Module, Result, SharedMemory, Store, Trap, Val,
     WaitResult,
 };
 use gleaner::collectors::COLLECTORS;
@@ -36,27 +41,9 @@ fn instance(engine: &Engine, module: &Module, memory: &SharedMemory) -> (Store<(
     (store, instance)
 }
 
-fn call(store: &mut Store<()>, instance: Instance, name: &str, args: &[Val]) -> Result<Vec<Val>> {
-    instance.get_func(&mut *store, name).unwrap().call(store, args)
-}
-
 #[track_caller]
 fn i32(result: Result<Vec<Val>>) -> i32 {
     result.unwrap()[0].i32().unwrap()
-}
-
-#[track_caller]
-fn trap(result: Result<impl Sized>) -> Trap {
-    match result {
-        Ok(_) => panic!("no trap"),
-        Err(error) => error.trap().unwrap_or_else(|| panic!("no trap: {error}")),
-    }
-}
-
-#[track_caller]
-fn says(error: &Error, parts: &[&str]) {
-    let text = error.to_string();
-    parts.iter().for_each(|part| assert!(text.contains(part), "`{part}` is missing: {text}"));
 }
 
 /// The first word of a memory.

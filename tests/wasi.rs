@@ -1,62 +1,28 @@
 //! Programs that compilers of C and OCaml made for WASI (`benches/wasi`, `benches/ocaml`), run by the command line under every collector; and what the
 //! options for their surroundings answer to mistakes.
 
+mod common {
+    pub mod process;
+}
+
+use common::process::{Ended, collectors, gleaner_with_input};
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-/// What became of a process.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ended {
+/// What succeeds without a word on standard error.
+trait Silent {
     /// Asserts success in silence, and gives standard output.
-    #[track_caller]
-    fn ok(self) -> String {
-        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
-        self.stdout
-    }
-
-    /// Asserts this exit code, nothing on standard output, and each of `parts` on standard error.
-    #[track_caller]
-    fn fails(self, code: i32, parts: &[&str]) {
-        assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:?}");
-        for part in parts {
-            assert!(self.stderr.contains(part), "`{part}` is missing: {}", self.stderr);
-        }
-    }
+    fn silent(self) -> String;
 }
 
-fn gleaner(args: &[&str], input: &[u8]) -> Ended {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_gleaner"))
-        .args(args)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A program that reads nothing closes the pipe; that is its right.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    let output = child.wait_with_output().unwrap();
-    Ended {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
+impl Silent for Ended {
+    #[track_caller]
+    fn silent(self) -> String {
+        assert_eq!(self.stderr, "", "{self:?}");
+        self.ok()
     }
-}
-
-fn collectors() -> Vec<String> {
-    let names: Vec<String> = gleaner(&["collectors", "--names"], b"").ok().lines().map(String::from).collect();
-    assert!(names.len() >= 2, "{names:?}");
-    names
 }
 
 /// The program of this name.
@@ -66,7 +32,7 @@ fn program(name: &str) -> String {
 
 /// Runs a program under a collector with these options and arguments.
 fn run(gc: &str, options: &[&str], name: &str, args: &[&str], input: &[u8]) -> Ended {
-    gleaner(&[&["run", "--gc", gc], options, &[&program(name)], args].concat(), input)
+    gleaner_with_input(&[&["run", "--gc", gc], options, &[&program(name)], args].concat(), input)
 }
 
 /// A folder with files, links and an empty folder, and what `copy` says of them as `/in`.
@@ -123,7 +89,7 @@ fn a_tree_is_copied_and_counted() {
         let given = format!("{}::/in", root.path().display());
         let out = tempfile::tempdir().unwrap();
         let to = format!("{}::out", out.path().display());
-        let printed = run(&gc, &["--dir", &given, "--dir", &to], "copy", &["/in/tree", "out/tree"], b"").ok();
+        let printed = run(&gc, &["--dir", &given, "--dir", &to], "copy", &["/in/tree", "out/tree"], b"").silent();
         assert_eq!(printed, expected, "{gc}");
         assert_eq!(tree(&root.path().join("tree")), tree(&out.path().join("tree")), "{gc}");
     }
@@ -189,7 +155,8 @@ fn kernels_compute_what_is_expected() {
     let (root, _) = folder();
     let given = format!("{}::.", root.path().join("tree").display());
     for gc in collectors() {
-        let hashes = run(&gc, &["--dir", &given], "sha256", &["one.txt", "deep/deeper/large.bin", "link"], b"").ok();
+        let hashes =
+            run(&gc, &["--dir", &given], "sha256", &["one.txt", "deep/deeper/large.bin", "link"], b"").silent();
         let expected = "\
 3887c2cd3bec16420dc71507a74cf7f0a5effdd361f6d9cbe27b77831de8f65f  one.txt
 71939aabae1d0b8b4aee8a344f8b642cd1f5f85b5ba84532a0bf3fb9d52daedb  deep/deeper/large.bin
@@ -198,9 +165,9 @@ d2ba547e48ccd747c37fe2d630deedbfbc54f492f01ba2d4d9713ddd74fe4b8c  link
         assert_eq!(hashes, expected, "{gc}");
         // The example of FIPS 180-4.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  -\n";
-        assert_eq!(run(&gc, &[], "sha256", &[], b"abc").ok(), abc, "{gc}");
-        assert_eq!(run(&gc, &[], "nbody", &["20000"], b"").ok(), "-0.169373546\n-0.169373085\n", "{gc}");
-        let primes = run(&gc, &["--dir", "benches/wasi::/"], "lisp", &["/primes.lisp"], b"").ok();
+        assert_eq!(run(&gc, &[], "sha256", &[], b"abc").silent(), abc, "{gc}");
+        assert_eq!(run(&gc, &[], "nbody", &["20000"], b"").silent(), "-0.169373546\n-0.169373085\n", "{gc}");
+        let primes = run(&gc, &["--dir", "benches/wasi::/"], "lisp", &["/primes.lisp"], b"").silent();
         assert_eq!(primes, "303\n(1999 1997 1993 1987 1979)\n2584\n42\n(a b . 3)\n", "{gc}");
         let closures = b"(define (twice f) (lambda (x) (f (f x)))) ((twice (twice (lambda (x) (+ x 10)))) 2) (car 1)";
         let ended = run(&gc, &[], "lisp", &[], closures);
@@ -213,7 +180,7 @@ d2ba547e48ccd747c37fe2d630deedbfbc54f492f01ba2d4d9713ddd74fe4b8c  link
 fn ocaml_programs_print_what_ocaml_prints() {
     let run = |gc: &str, name: &str, args: &[&str]| {
         let file = format!("benches/ocaml/wasm/{name}.wasm");
-        gleaner(&[&["run", "--gc", gc, &file], args].concat(), b"").ok()
+        gleaner_with_input(&[&["run", "--gc", gc, &file], args].concat(), b"").silent()
     };
     for gc in collectors() {
         for name in ["queens", "symbolic"] {
@@ -239,8 +206,8 @@ fn failures_are_noted_on_request() {
     )
     .unwrap();
     let raise = raise.to_str().unwrap();
-    assert_eq!(gleaner(&["run", raise], b"").ok(), "");
-    let ended = gleaner(&["run", "--wasi-verbose", raise], b"");
+    assert_eq!(gleaner_with_input(&["run", raise], b"").silent(), "");
+    let ended = gleaner_with_input(&["run", "--wasi-verbose", raise], b"");
     assert_eq!(
         (ended.code, ended.stderr.as_str()),
         (Some(0), "wasi: proc_raise answers ENOSYS, which Gleaner does not have\n")
@@ -254,24 +221,26 @@ fn mistakes_are_named() {
     let hello = "examples/hello.wat";
     // Also for a program that asks for no files.
     for program in [hello, &program("copy")] {
-        gleaner(&["run", "--dir", "no/such", program], b"").fails(1, &["--dir no/such", "No such file or directory"]);
-        gleaner(&["run", "--dir", file.to_str().unwrap(), program], b"").fails(1, &["one.txt", "Not a directory"]);
+        gleaner_with_input(&["run", "--dir", "no/such", program], b"")
+            .fails(1, &["--dir no/such", "No such file or directory"]);
+        gleaner_with_input(&["run", "--dir", file.to_str().unwrap(), program], b"")
+            .fails(1, &["one.txt", "Not a directory"]);
     }
     for malformed in ["", "::", "::/guest", "host::"] {
-        gleaner(&["run", "--dir", malformed, hello], b"").fails(2, &["--dir", "HOST[::GUEST]"]);
+        gleaner_with_input(&["run", "--dir", malformed, hello], b"").fails(2, &["--dir", "HOST[::GUEST]"]);
     }
     for malformed in ["NAME", "=value", ""] {
-        gleaner(&["run", "--env", malformed, hello], b"").fails(2, &["--env", "NAME=VALUE"]);
+        gleaner_with_input(&["run", "--env", malformed, hello], b"").fails(2, &["--env", "NAME=VALUE"]);
     }
-    gleaner(&["run", root.path().to_str().unwrap()], b"").fails(1, &["Is a directory"]);
+    gleaner_with_input(&["run", root.path().to_str().unwrap()], b"").fails(1, &["Is a directory"]);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     // The superuser may read everything.
     if fs::File::open(&file).is_err() {
         let given = format!("{}::/in", root.path().join("tree").display());
         run("null", &["--dir", &given], "sha256", &["/in/one.txt"], b"").fails(1, &["one.txt", "Permission denied"]);
-        gleaner(&["run", file.to_str().unwrap()], b"").fails(1, &["one.txt", "Permission denied"]);
+        gleaner_with_input(&["run", file.to_str().unwrap()], b"").fails(1, &["one.txt", "Permission denied"]);
         fs::set_permissions(root.path().join("tree"), fs::Permissions::from_mode(0o300)).unwrap();
-        gleaner(&["run", "--dir", &given, hello], b"").fails(1, &["tree", "Permission denied"]);
+        gleaner_with_input(&["run", "--dir", &given, hello], b"").fails(1, &["tree", "Permission denied"]);
         fs::set_permissions(root.path().join("tree"), fs::Permissions::from_mode(0o700)).unwrap();
     }
 }
@@ -290,13 +259,13 @@ fn programs_whose_memory_is_unfit_are_refused() {
     for (memory, wrong) in [("i64 1", "32-bit pointers"), ("1 1 shared", "shared memories")] {
         let memory = format!(r#"(memory (export "memory") {memory})"#);
         let file = add("unfit.wat", format!(r#"(module {import} {memory} (func (export "_start")))"#));
-        gleaner(&["run", &file], b"").fails(1, &["unfit.wat", wrong, "compile it"]);
+        gleaner_with_input(&["run", &file], b"").fails(1, &["unfit.wat", wrong, "compile it"]);
         // One that comes in by the back door cannot make a call.
         let body = r#"(func (export "f") (drop (call $yield)))"#;
         let library = add("library.wat", format!("(module {import} {memory} {body})"));
-        gleaner(&["run", "--preload", &format!("lib={library}"), &main], b"").fails(1, &[wrong]);
+        gleaner_with_input(&["run", "--preload", &format!("lib={library}"), &main], b"").fails(1, &[wrong]);
         // One that asks for nothing may have any memory.
         let file = add("fit.wat", format!(r#"(module {memory} (func (export "_start")))"#));
-        assert_eq!(gleaner(&["run", &file], b"").ok(), "");
+        assert_eq!(gleaner_with_input(&["run", &file], b"").silent(), "");
     }
 }
