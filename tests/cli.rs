@@ -505,6 +505,26 @@ fn code_is_printed_side_by_side() {
 }
 
 #[test]
+fn relaxed_vector_instructions_can_be_made_deterministic() {
+    let files = Files::new();
+    let swizzle = files.add(
+        "swizzle.wat",
+        r#"(module (func (export "f") (result i32)
+          (i8x16.extract_lane_u 0 (i8x16.relaxed_swizzle (i8x16.splat (i32.const 7)) (i8x16.splat (i32.const 16))))))"#,
+    );
+    let run = |options: &[&str], file: &str| gleaner(&[&["run"], options, &["--invoke", "f", file]].concat()).ok();
+    assert_eq!(run(&["--relaxed-simd-deterministic"], &swizzle), "0\n");
+    let native = if cfg!(target_arch = "x86_64") { "7\n" } else { "0\n" };
+    assert_eq!(run(&[], &swizzle), native);
+    // What is compiled for a file is either, and runs only as what it is.
+    let compiled = files.0.path().join("swizzle.precompiled");
+    let compiled = compiled.to_str().unwrap();
+    gleaner(&["compile", "--relaxed-simd-deterministic", "-o", compiled, &swizzle]).ok();
+    assert_eq!(run(&["--allow-precompiled", "--relaxed-simd-deterministic"], compiled), "0\n");
+    gleaner(&["run", "--allow-precompiled", "--invoke", "f", compiled]).fails(1, &["relaxed-simd", "Deterministic"]);
+}
+
+#[test]
 fn collectors_are_described() {
     let text = gleaner(&["collectors"]).ok();
     for name in collectors() {

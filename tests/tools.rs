@@ -1,5 +1,6 @@
 //! What helps to look inside: `gleaner settings`, `gleaner compile --trampolines`, `--perfmap`, and the backtraces of traps.
 
+use engine::limits::LIMITS;
 use engine::{Caller, Engine, Func, Instance, Linker, Module, Store, Trap, WasmBacktrace};
 use gleaner::collectors::{COLLECTORS, DEFAULT};
 use serde_json::Value;
@@ -37,6 +38,14 @@ fn settings_are_those_that_were_given() {
     assert!(default["target"]["cranelift"].as_str().unwrap().starts_with("0.135."));
     assert!(!default["processor"].as_object().unwrap().is_empty());
 
+    let limits = default["limits"].as_object().unwrap();
+    assert_eq!(limits.len(), LIMITS.len());
+    for limit in LIMITS {
+        assert_eq!(limits[limit.name], limit.max, "{}", limit.name);
+    }
+
+    assert_eq!(default["engine"]["relaxed_simd_deterministic"], false);
+    assert_eq!(settings(&["--relaxed-simd-deterministic"])["engine"]["relaxed_simd_deterministic"], true);
     let given = settings(&["--gc", "drc:young=64", "--heap", "16MiB", "--stack", "1MiB"]);
     assert_eq!(given["engine"]["heap_limit"], 16 << 20);
     assert_eq!(given["engine"]["max_wasm_stack"], 1 << 20);

@@ -82,7 +82,8 @@ impl Compile {
         let [gc] = collectors else {
             return Err(UsageError("a file has code for one collector: give one `--gc` with `-o`".into()).into());
         };
-        let engine = Engine::with_config(Config::new(gc.runtime.clone()).count_objects(self.stats))?;
+        let config = self.tuning.apply(Config::new(gc.runtime.clone())).count_objects(self.stats);
+        let engine = Engine::with_config(config)?;
         let file = engine.precompile_module(source).with_context(|| self.file.clone())?;
         fs::write(output, file).with_context(|| format!("writing {output}"))
     }

@@ -132,6 +132,9 @@ struct Tuning {
     /// Let each `call_indirect` through a table that nothing can change remember what it called last
     #[arg(long)]
     call_indirect_cache: bool,
+    /// Let relaxed vector instructions give the same results on every machine: those of the specification's deterministic profile
+    #[arg(long)]
+    relaxed_simd_deterministic: bool,
 }
 
 /// When function references are made.
@@ -144,6 +147,7 @@ enum When {
 impl Tuning {
     fn apply(self, config: Config) -> Config {
         let config = config.call_indirect_cache(self.call_indirect_cache);
+        let config = config.relaxed_simd_deterministic(self.relaxed_simd_deterministic);
         config.table_init(match self.table_init {
             When::Lazy => TableInit::Lazy,
             When::Eager => TableInit::Eager,

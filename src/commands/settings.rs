@@ -1,7 +1,7 @@
 //! `gleaner settings`: what a program runs on, for a report or a record: options, limits, the collector, the compiler's
 //! flags, the processor's features.
 
-use super::{Gc, Limits, print, table};
+use super::{Gc, Limits, Tuning, print, table};
 use crate::text;
 use clap::Args;
 use comfy_table::CellAlignment;
@@ -18,6 +18,8 @@ pub struct SettingsCommand {
     gc: Option<Gc>,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    tuning: Tuning,
     /// Print JSON: an object of groups, each an object of values; sizes are in bytes
     #[arg(long)]
     json: bool,
@@ -26,7 +28,7 @@ pub struct SettingsCommand {
 impl SettingsCommand {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let gc = self.gc.clone().unwrap_or_else(Gc::default);
-        let engine = Engine::with_config(self.limits.config(&gc))?;
+        let engine = Engine::with_config(self.tuning.apply(self.limits.config(&gc)))?;
         let mut settings = engine.settings();
         // Behind the heap's, which names the collector.
         let heap = settings.iter().rposition(|setting| setting.group == "heap").map_or(0, |i| i + 1);

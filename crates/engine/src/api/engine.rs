@@ -1,7 +1,7 @@
 //! Engines: what the modules and stores of a process share.
 
 use super::{Error, Result, Zeal};
-use crate::compile::{CompileOptions, Compiler, Emit, OptLevel, Trampoline};
+use crate::compile::{CompileOptions, Compiler, Emit, OptLevel, RelaxedSimd, Trampoline};
 use crate::info::{CompiledCode, TrampolineType};
 use crate::runtime::builtins;
 use crate::runtime::code::CodeObject;
@@ -52,6 +52,9 @@ pub struct Config {
     pub pooled_heaps: usize,
     /// Whether programs consume fuel: see [`Store::set_fuel`](super::Store::set_fuel).
     pub consume_fuel: bool,
+    /// Whether relaxed vector instructions give the results of the specification's deterministic profile, which are the same on
+    /// every machine, rather than what this machine computes fastest. What a NaN looks like is left open all the same.
+    pub relaxed_simd_deterministic: bool,
 }
 
 /// How accesses through null are found.
@@ -93,6 +96,7 @@ impl Config {
             call_indirect_cache: false,
             epoch_interruption: false,
             consume_fuel: false,
+            relaxed_simd_deterministic: false,
             pooled_heaps: 16,
         }
     }
@@ -172,6 +176,12 @@ impl Config {
     /// Sets [`Config::consume_fuel`].
     pub fn consume_fuel(mut self, consume: bool) -> Config {
         self.consume_fuel = consume;
+        self
+    }
+
+    /// Sets [`Config::relaxed_simd_deterministic`].
+    pub fn relaxed_simd_deterministic(mut self, deterministic: bool) -> Config {
+        self.relaxed_simd_deterministic = deterministic;
         self
     }
 }
@@ -266,6 +276,10 @@ impl Engine {
             call_caches: config.call_indirect_cache,
             epochs: config.epoch_interruption,
             fuel: config.consume_fuel,
+            relaxed_simd: match config.relaxed_simd_deterministic {
+                true => RelaxedSimd::Deterministic,
+                false => RelaxedSimd::Native,
+            },
         };
         let compiler = Compiler::new(options, registry.clone(), config.gc.clone())?;
         let trampolines: Vec<CompiledCode> = Builtin::ALL

@@ -3,6 +3,7 @@
 use super::engine::{NullChecks, Profiler};
 use super::{Config, Engine, Zeal};
 use crate::compile::OptLevel;
+use crate::limits::LIMITS;
 use crate::runtime::memory::{MAX_MEMORY_BYTES, UNBOUNDED_RESERVATION};
 use crate::vm::{MEMORY_GUARD, MEMORY_RESERVATION, TableInit};
 use cranelift_codegen::settings::{SettingKind, Value};
@@ -12,7 +13,7 @@ use gc_api::{FIRST_INDEX, GUARD_BYTES, INDEX_SPACE};
 /// Something that decides how an engine works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// What it belongs to: `engine`, `heap`, `memory`, `cranelift`, `processor` and so on.
+    /// What it belongs to: `engine`, `heap`, `memory`, `limits`, `cranelift`, `processor` and so on.
     pub group: &'static str,
     /// Its name, in its group.
     pub name: String,
@@ -40,8 +41,8 @@ fn text(value: impl Into<String>) -> SettingValue {
 }
 
 impl Engine {
-    /// What this engine is made of: its configuration, sizes that are fixed, and what Cranelift compiles for and how. Not the
-    /// collector's options, which the collector alone knows.
+    /// What this engine is made of: its configuration, sizes that are fixed, the numbers at which a module is refused, and what
+    /// Cranelift compiles for and how. Not the collector's options, which the collector alone knows.
     ///
     /// ```
     /// # let engine = engine::Engine::new(gc_null::COLLECTOR.with(&Default::default()).unwrap()).unwrap();
@@ -72,7 +73,14 @@ impl Engine {
             ("guard_64_bit", Bytes(MEMORY_GUARD)),
             ("max", Bytes(MAX_MEMORY_BYTES)),
         ];
-        let groups = [("target", target), ("engine", self.config().settings()), ("heap", heap), ("memory", memory)];
+        let limits = LIMITS.iter().map(|limit| (limit.name, Number(limit.max))).collect();
+        let groups = [
+            ("target", target),
+            ("engine", self.config().settings()),
+            ("heap", heap),
+            ("memory", memory),
+            ("limits", limits),
+        ];
         let own = groups.into_iter().flat_map(|(group, settings)| {
             settings.into_iter().map(move |(name, value)| Setting { group, name: name.into(), value })
         });
@@ -107,6 +115,7 @@ impl Config {
             epoch_interruption,
             pooled_heaps,
             consume_fuel,
+            relaxed_simd_deterministic,
         } = self;
         let opt_level = match opt_level {
             OptLevel::None => "none",
@@ -138,6 +147,7 @@ impl Config {
             ("call_indirect_cache", Switch(*call_indirect_cache)),
             ("epoch_interruption", Switch(*epoch_interruption)),
             ("consume_fuel", Switch(*consume_fuel)),
+            ("relaxed_simd_deterministic", Switch(*relaxed_simd_deterministic)),
             ("pooled_heaps", Number(*pooled_heaps as u64)),
         ]
     }

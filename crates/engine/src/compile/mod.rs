@@ -77,6 +77,8 @@ pub struct CompileOptions {
     pub epochs: bool,
     /// Count instructions.
     pub fuel: bool,
+    /// What relaxed vector instructions may choose.
+    pub relaxed_simd: RelaxedSimd,
 }
 
 impl CompileOptions {
@@ -94,6 +96,7 @@ impl CompileOptions {
             relocatable: _,
             epochs,
             fuel,
+            relaxed_simd,
         } = *self;
         vec![
             ("opt-level", format!("{opt_level:?}")),
@@ -104,8 +107,18 @@ impl CompileOptions {
             ("call-caches", call_caches.to_string()),
             ("epochs", epochs.to_string()),
             ("fuel", fuel.to_string()),
+            ("relaxed-simd", format!("{relaxed_simd:?}")),
         ]
     }
+}
+
+/// Which of the results that the specification allows a relaxed vector instruction has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RelaxedSimd {
+    /// What the machine computes in the fewest instructions.
+    Native,
+    /// That of the deterministic profile: the same on every machine.
+    Deterministic,
 }
 
 /// Namespaces of the symbols in code: functions of the module, types, and types as headers have them.
@@ -126,6 +139,7 @@ impl Default for CompileOptions {
             relocatable: false,
             epochs: false,
             fuel: false,
+            relaxed_simd: RelaxedSimd::Native,
         }
     }
 }

@@ -635,6 +635,92 @@ fn relaxed_instructions_choose_what_the_machine_does() {
     });
 }
 
+/// Each relaxed instruction beside what the deterministic profile says that it is, on lanes where it has a choice, and on others.
+#[test]
+fn relaxed_instructions_can_be_made_deterministic() {
+    const EQUAL: &[(&str, usize, &str)] = &[
+        ("i8x16.relaxed_swizzle", 2, "(i8x16.swizzle (local.get 0) (local.get 1))"),
+        ("i32x4.relaxed_trunc_f32x4_s", 1, "(i32x4.trunc_sat_f32x4_s (local.get 0))"),
+        ("i32x4.relaxed_trunc_f32x4_u", 1, "(i32x4.trunc_sat_f32x4_u (local.get 0))"),
+        ("i32x4.relaxed_trunc_f64x2_s_zero", 1, "(i32x4.trunc_sat_f64x2_s_zero (local.get 0))"),
+        ("i32x4.relaxed_trunc_f64x2_u_zero", 1, "(i32x4.trunc_sat_f64x2_u_zero (local.get 0))"),
+        ("f32x4.relaxed_madd", 3, "(f32x4.add (f32x4.mul (local.get 0) (local.get 1)) (local.get 2))"),
+        ("f32x4.relaxed_nmadd", 3, "(f32x4.add (f32x4.mul (f32x4.neg (local.get 0)) (local.get 1)) (local.get 2))"),
+        ("f64x2.relaxed_madd", 3, "(f64x2.add (f64x2.mul (local.get 0) (local.get 1)) (local.get 2))"),
+        ("f64x2.relaxed_nmadd", 3, "(f64x2.add (f64x2.mul (f64x2.neg (local.get 0)) (local.get 1)) (local.get 2))"),
+        ("i8x16.relaxed_laneselect", 3, "(v128.bitselect (local.get 0) (local.get 1) (local.get 2))"),
+        ("i16x8.relaxed_laneselect", 3, "(v128.bitselect (local.get 0) (local.get 1) (local.get 2))"),
+        ("i32x4.relaxed_laneselect", 3, "(v128.bitselect (local.get 0) (local.get 1) (local.get 2))"),
+        ("i64x2.relaxed_laneselect", 3, "(v128.bitselect (local.get 0) (local.get 1) (local.get 2))"),
+        ("f32x4.relaxed_min", 2, "(f32x4.min (local.get 0) (local.get 1))"),
+        ("f32x4.relaxed_max", 2, "(f32x4.max (local.get 0) (local.get 1))"),
+        ("f64x2.relaxed_min", 2, "(f64x2.min (local.get 0) (local.get 1))"),
+        ("f64x2.relaxed_max", 2, "(f64x2.max (local.get 0) (local.get 1))"),
+        ("i16x8.relaxed_q15mulr_s", 2, "(i16x8.q15mulr_sat_s (local.get 0) (local.get 1))"),
+        (
+            "i32x4.relaxed_dot_i8x16_i7x16_add_s",
+            3,
+            "(i32x4.add
+               (i32x4.extadd_pairwise_i16x8_s (i16x8.relaxed_dot_i8x16_i7x16_s (local.get 0) (local.get 1)))
+               (local.get 2))",
+        ),
+    ];
+    const DOT: &str = "i16x8.relaxed_dot_i8x16_i7x16_s";
+    let mut text = String::from("(module");
+    for (name, params, equal) in EQUAL.iter().copied().chain([(DOT, 2, "(v128.const i64x2 0 0)")]) {
+        let gets: String = (0..params).map(|i| format!(" (local.get {i})")).collect();
+        for (suffix, body) in [("", &*format!("({name}{gets})")), (" is", equal)] {
+            text +=
+                &format!("(func (export \"{name}{suffix}\") (param{}) (result v128) {body})", " v128".repeat(params));
+        }
+    }
+    text += ")";
+    let (e, f) = (1.0 + f32::EPSILON, 1.0 + f64::EPSILON);
+    let interesting = [
+        V128::from([f32::NAN, 3e9, -3e9, 1.5]),
+        V128::from([f64::NAN, 1e10]),
+        V128::from([-1e10, -7.9]),
+        V128::from([0.0, -0.0, 1.0, f32::INFINITY]),
+        V128::from([-0.0, 0.0, f32::NAN, 2.0]),
+        V128::from([0.0, -0.0]),
+        V128::from([-0.0, 0.0]),
+        V128::from([e; 4]),
+        V128::from([-1.0 - 2.0 * f32::EPSILON; 4]),
+        V128::from([f; 2]),
+        V128::from([-1.0 - 2.0 * f64::EPSILON; 2]),
+        V128::from([0u8, 15, 16, 31, 127, 128, 255, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        V128::from([i16::MIN; 8]),
+        V128::from([i8::MIN; 16]),
+        V128::from([100i8; 16]),
+        V128::from([-1i8; 16]),
+        V128::from([0x7fff_8000_0080_0001u64, 0x8000_0000_0000_0000]),
+    ];
+    for collector in &COLLECTORS {
+        let config = Config::new(collector.with(&Default::default()).unwrap()).relaxed_simd_deterministic(true);
+        let engine = Engine::with_config(config).unwrap();
+        let (mut store, linker) = (Store::new(&engine, ()).unwrap(), Linker::new(&engine));
+        let instance = instance(&mut store, &linker, &text);
+        let mut run = |name: &str, args: &[V128]| {
+            let args: Vec<Val> = args.iter().map(|arg| (*arg).into()).collect();
+            vectors(call(&mut store, instance, name, &args).unwrap())[0]
+        };
+        let all = interesting.iter().flat_map(|x| interesting.iter().map(move |y| [*x, *y]));
+        for args in all.flat_map(|[x, y]| interesting.map(|z| [x, y, z])) {
+            for (name, params, _) in EQUAL {
+                let args = &args[..*params];
+                assert_eq!(run(name, args), run(&format!("{name} is"), args), "{name} {args:?}");
+            }
+            let [x, y, _] = args;
+            let [left, right] = [x, y].map(|bytes| <[i8; 16]>::from(bytes).map(i32::from));
+            let sums: [i16; 8] = std::array::from_fn(|i| {
+                let product = |at: usize| left[at] * right[at];
+                (product(2 * i) + product(2 * i + 1)).clamp(i16::MIN.into(), i16::MAX.into()) as i16
+            });
+            assert_eq!(<[i16; 8]>::from(run(DOT, &[x, y])), sums, "{x:?} {y:?}");
+        }
+    }
+}
+
 /// Objects are aligned to 8 bytes: an access that claimed the 16 of a vector would become an instruction that faults, on
 /// machines without AVX.
 #[test]

@@ -1,24 +1,26 @@
 //! Relaxed vector instructions: those whose results the specification leaves to the machine in part.
 //!
-//! An instruction takes, among the results that are allowed, what the machine computes in the fewest instructions; where Cranelift
-//! offers nothing of the kind, the one of the deterministic profile, or an unfused multiplication and addition rather than a call
-//! of a library function for each lane. The choice depends on the machine alone, never on the operands or the place, as the
-//! specification wants it. What it calls the choice (`R_…`), and what it is here:
+//! Under [`RelaxedSimd::Native`] an instruction takes, among the results that are allowed, what the machine computes in the fewest
+//! instructions; where Cranelift offers nothing of the kind, the one of the deterministic profile, or an unfused multiplication and
+//! addition rather than a call of a library function for each lane. The choice depends on the machine alone, never on the operands
+//! or the place, as the specification wants it. Under [`RelaxedSimd::Deterministic`] it takes the deterministic profile's: the
+//! first of those that the specification lists. What it calls the choice (`R_…`), and what it is here:
 //!
-//! | | x86-64 | else |
-//! |---|---|---|
-//! | `R_swizzle` | indices 16 to 127 modulo 16 | zero for each index above 15 |
-//! | `R_trunc_s` | `i32::MIN` for NaN and what does not fit | saturates |
-//! | `R_trunc_u` | saturates | saturates |
-//! | `R_fmadd` | fused where the machine has the instruction | likewise |
-//! | `R_laneselect` | by the lane's highest bit | bit by bit |
-//! | `R_fmin`, `R_fmax` | the second operand, when one is NaN or both are zero | like `min`, `max` |
-//! | `R_q15mulr` | `i16::MIN` squared wraps | saturates |
-//! | `R_idot` | the second operand is unsigned, sums saturate | signed, sums wrap |
+//! | | native, x86-64 | native, else | deterministic |
+//! |---|---|---|---|
+//! | `R_swizzle` | indices 16 to 127 modulo 16 | zero for each index above 15 | zero for each index above 15 |
+//! | `R_trunc_s` | `i32::MIN` for NaN and what does not fit | saturates | saturates |
+//! | `R_trunc_u` | saturates | saturates | saturates |
+//! | `R_fmadd` | fused where the machine has the instruction | likewise | not fused |
+//! | `R_laneselect` | by the lane's highest bit | bit by bit | bit by bit |
+//! | `R_fmin`, `R_fmax` | the second operand, when one is NaN or both are zero | like `min`, `max` | like `min`, `max` |
+//! | `R_q15mulr` | `i16::MIN` squared wraps | saturates | saturates |
+//! | `R_idot` | the second operand is unsigned | signed | signed |
 //!
-//! An x86-64 machine that is too old for an instruction counts as one of the others.
+//! An x86-64 machine that is too old for an instruction counts as one of the others. Sums of two products of bytes always saturate.
 
-use super::{cast, dot, greater, lesser, pairs_s, vector_constant};
+use super::{cast, greater, high_s, lesser, low_s, pairs_s, product, vector_constant};
+use crate::compile::RelaxedSimd;
 use crate::compile::translate::Translator;
 use cranelift_codegen::ir::types::{F32X4, F64X2, I8X16, I16X8, I32, I32X4, I64X2};
 use cranelift_codegen::ir::{InstBuilder, Type, Value};
@@ -29,9 +31,10 @@ impl Translator<'_, '_> {
     pub(super) fn relaxed_operator(&mut self, op: &Operator<'_>) -> bool {
         use Operator as O;
         let isa = &*self.env.compiler.isa;
-        let x86 = isa.name() == "x64";
+        let native = self.native();
+        let x86 = native && isa.name() == "x64";
         match op {
-            O::I8x16RelaxedSwizzle if isa.has_x86_pshufb_lowering() => {
+            O::I8x16RelaxedSwizzle if native && isa.has_x86_pshufb_lowering() => {
                 self.lanes2(I8X16, |b, x, i| b.ins().x86_pshufb(x, i));
             }
             O::I8x16RelaxedSwizzle => return self.vector_operator(&O::I8x16Swizzle),
@@ -66,7 +69,7 @@ impl Translator<'_, '_> {
             O::F32x4RelaxedMax => return self.vector_operator(&O::F32x4Max),
             O::F64x2RelaxedMax => return self.vector_operator(&O::F64x2Max),
 
-            O::I16x8RelaxedQ15mulrS if isa.has_x86_pmulhrsw_lowering() => {
+            O::I16x8RelaxedQ15mulrS if native && isa.has_x86_pmulhrsw_lowering() => {
                 self.lanes2(I16X8, |b, x, y| b.ins().x86_pmulhrsw(x, y));
             }
             O::I16x8RelaxedQ15mulrS => return self.vector_operator(&O::I16x8Q15MulrSatS),
@@ -88,9 +91,14 @@ impl Translator<'_, '_> {
         true
     }
 
+    /// Whether the machine's results will do.
+    fn native(&self) -> bool {
+        self.env.compiler.options.relaxed_simd == RelaxedSimd::Native
+    }
+
     /// `±(x × y) + z`.
     fn multiply_add(&mut self, ty: Type, sign: Sign) {
-        let fused = self.env.compiler.isa.has_native_fma();
+        let fused = self.native() && self.env.compiler.isa.has_native_fma();
         let z = self.pop_vector(ty);
         let (mut x, y) = self.pop_vectors(ty);
         if sign == Sign::Minus {
@@ -109,7 +117,8 @@ impl Translator<'_, '_> {
     /// which no x86 has an instruction, have their highest bit spread first where the others are selected by it.
     fn lane_select(&mut self, ty: Type) {
         let isa = &self.env.compiler.isa;
-        let (by_highest_bit, native) = (isa.has_blendv_lowering(I8X16), isa.has_blendv_lowering(ty));
+        let blends = |ty| self.native() && isa.has_blendv_lowering(ty);
+        let (by_highest_bit, native) = (blends(I8X16), blends(ty));
         let mut mask = self.pop_vector(ty);
         let (x, y) = self.pop_vectors(ty);
         if by_highest_bit && !native {
@@ -122,11 +131,13 @@ impl Translator<'_, '_> {
 
     /// Sums of products of neighbouring bytes, as [`I16X8`].
     fn relaxed_dot(&mut self, x: Value, y: Value) -> Value {
-        if self.env.compiler.isa.has_x86_pmaddubsw_lowering() {
-            self.b.ins().x86_pmaddubsw(x, y)
-        } else {
-            dot(&mut self.b, x, y)
+        if self.native() && self.env.compiler.isa.has_x86_pmaddubsw_lowering() {
+            return self.b.ins().x86_pmaddubsw(x, y);
         }
+        // Only twice the square of -128 does not fit.
+        let (low, high) = (product(&mut self.b, low_s, x, y), product(&mut self.b, high_s, x, y));
+        let (low, high) = (pairs_s(&mut self.b, low), pairs_s(&mut self.b, high));
+        self.b.ins().snarrow(low, high)
     }
 }
 
