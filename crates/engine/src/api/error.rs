@@ -232,7 +232,10 @@ impl From<CompileError> for Error {
 
 impl From<TypeError> for Error {
     fn from(error: TypeError) -> Error {
-        Error::new(ErrorKind::Module(error.to_string()))
+        match error {
+            TypeError::Member { .. } => Error::usage(error.to_string()),
+            _ => Error::new(ErrorKind::Module(error.to_string())),
+        }
     }
 }
 

@@ -152,9 +152,14 @@ unsafe extern "C" fn host_array_call<T: 'static>(
         let closure = &*(*callee.cast::<VMHostContext>()).closure.cast::<HostClosure<T>>();
         (store, closure, (*caller).instance, std::slice::from_raw_parts_mut(values, closure.capacity))
     };
+    // SAFETY: as above. A scope of whoever called is not the function's.
+    let in_scope = unsafe { (*store).opaque.set_in_scope(false) };
     // SAFETY: as above.
     let caller = Caller::new(unsafe { &mut *store }, instance);
-    let pending = match catch_unwind(AssertUnwindSafe(|| (closure.call)(caller, values))) {
+    let ended = catch_unwind(AssertUnwindSafe(|| (closure.call)(caller, values)));
+    // SAFETY: as above; the caller's reference is gone.
+    unsafe { (*store).opaque.set_in_scope(in_scope) };
+    let pending = match ended {
         Ok(Ok(())) => return true,
         Ok(Err(error)) => Pending::Error(error),
         Err(payload) => Pending::from_panic(payload),

@@ -2,10 +2,10 @@
 
 use super::{AsContext, AsContextMut, Engine, Error, Result, Tag, Val};
 use crate::runtime::const_expr::Constant;
-use crate::runtime::handles::SlotGuard;
+use crate::runtime::handles::Root;
 use crate::runtime::objects::{Loaded, Novelty};
 use crate::runtime::store::StoreOpaque;
-use crate::types::{FieldType, HeapType, Hierarchy, RefType, StorageType, TypeIndex};
+use crate::types::{ArrayLayout, FieldType, HeapType, Hierarchy, RefType, StorageType, TypeIndex, TypeRegistry};
 use gc_api::{EXCEPTION_TAG_OFFSET, EXTERN_ID_OFFSET, GcKind, VMGcRef};
 use std::any::Any;
 use std::fmt;
@@ -27,14 +27,16 @@ pub enum ExternRef {}
 /// An exception.
 pub enum ExnRef {}
 
-/// A reference that the host holds: a root, for as long as there is a clone of it.
+/// A reference that the host holds: a root, for as long as there is a clone of it, or until the end of the
+/// [`RootScope`](super::RootScope) that it is made in.
 ///
 /// It belongs to one store, but doesn't keep it alive; once the store is gone it is of no use. Dropping the last clone makes the
 /// store give the reference up at its next operation.
 ///
 /// # Panics
-/// The methods panic when they are given another store than the reference's.
-pub struct Rooted<K>(Arc<SlotGuard>, PhantomData<fn() -> K>);
+/// The methods panic when they are given another store than the reference's. After the end of the reference's scope those that
+/// give a [`Result`] give an error, and the others panic.
+pub struct Rooted<K>(Root, PhantomData<fn() -> K>);
 
 impl<K> Clone for Rooted<K> {
     fn clone(&self) -> Self {
@@ -50,8 +52,12 @@ impl<K> fmt::Debug for Rooted<K> {
 }
 
 impl<K> Rooted<K> {
-    pub(crate) fn new(slot: SlotGuard) -> Self {
-        Rooted(Arc::new(slot), PhantomData)
+    pub(crate) fn new(root: Root) -> Self {
+        Rooted(root, PhantomData)
+    }
+
+    pub(crate) fn root(&self) -> &Root {
+        &self.0
     }
 
     /// The store that it belongs to.
@@ -66,8 +72,25 @@ impl<K> Rooted<K> {
 
     /// The reference, borrowed from its slot until the next safepoint.
     pub(crate) fn get(&self, store: &StoreOpaque) -> VMGcRef {
+        self.try_get(store).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`Self::get`]; an error after the end of its scope.
+    pub(crate) fn try_get(&self, store: &StoreOpaque) -> Result<VMGcRef> {
         assert_eq!(self.store(), store.id(), "a reference is used with another store than its own");
-        store.rooted(self.slot())
+        check_live(store, &self.0)?;
+        Ok(store.rooted(self.slot()))
+    }
+
+    /// The same reference, held until the last clone of it is dropped, whatever scope is open or ends.
+    ///
+    /// # Errors
+    /// When its own scope has ended.
+    pub fn to_owned_rooted(&self, mut store: impl AsContextMut) -> Result<Rooted<K>> {
+        let mut store = store.as_context_mut();
+        let store = store.opaque();
+        let owned = store.clone_ref(&self.try_get(store)?);
+        Ok(Rooted::new(store.root_owned(owned)))
     }
 
     fn cast<L>(&self) -> Rooted<L> {
@@ -87,6 +110,16 @@ impl<K> Rooted<K> {
     {
         let store = store.as_context();
         dynamic_type(store.opaque(), &self.get(store.opaque()), K::HIERARCHY)
+    }
+}
+
+/// Refuses a root of the store's whose scope has ended.
+pub(crate) fn check_live(store: &StoreOpaque, root: &Root) -> Result<()> {
+    match store.is_live(root) {
+        true => Ok(()),
+        false => Err(Error::usage(
+            "a reference is used after the end of the `RootScope` that it was made in; `Rooted::to_owned_rooted` keeps one",
+        )),
     }
 }
 
@@ -437,7 +470,7 @@ impl Rooted<StructRef> {
     pub fn field(&self, mut store: impl AsContextMut, index: usize) -> Result<Val> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
-        let object = self.get(store);
+        let object = self.try_get(store)?;
         let (offset, field) = field_of(store, &object, index)?;
         Ok(read_val(store, &object, offset, field.storage))
     }
@@ -449,7 +482,7 @@ impl Rooted<StructRef> {
     pub fn set_field(&self, mut store: impl AsContextMut, index: usize, value: &Val) -> Result<()> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
-        let object = self.get(store);
+        let object = self.try_get(store)?;
         let (offset, field) = field_of(store, &object, index)?;
         write_val(store, &object, offset, field, value)
     }
@@ -493,15 +526,7 @@ impl ArrayRef {
     pub fn new(mut store: impl AsContextMut, ty: TypeIndex, value: &Val, length: u32) -> Result<Rooted<ArrayRef>> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
-        let storage = store.registry().array_type(ty).element.storage;
-        value.check(store, &storage.unpack())?;
-        let array = store.alloc_array(ty, length)?;
-        let mut raw = value.borrow_raw(store);
-        if let Val::FuncRef(func) = value {
-            raw = func.map_or(0, |func| func.id() as u128);
-        }
-        store.fill_array(&array, ty, 0, length, raw, Novelty::New);
-        Ok(root_new(store, array))
+        ArrayPlan::of(store.registry(), ty).filled(store, value, length)
     }
 
     /// A new array of these elements.
@@ -514,14 +539,109 @@ impl ArrayRef {
     pub fn from_elements(mut store: impl AsContextMut, ty: TypeIndex, values: &[Val]) -> Result<Rooted<ArrayRef>> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
-        let (layout, storage) = (store.registry().array_layout(ty), store.registry().array_type(ty).element.storage);
-        check_all(store, "elements", values.iter().map(|_| storage.unpack()), values)?;
+        ArrayPlan::of(store.registry(), ty).listed(store, values)
+    }
+}
+
+/// What an allocation of an array needs to know of its type.
+#[derive(Clone, Copy, Debug)]
+struct ArrayPlan {
+    ty: TypeIndex,
+    layout: ArrayLayout,
+    storage: StorageType,
+}
+
+impl ArrayPlan {
+    /// # Panics
+    /// When `ty` is no array type.
+    fn of(registry: &TypeRegistry, ty: TypeIndex) -> ArrayPlan {
+        ArrayPlan { ty, layout: registry.array_layout(ty), storage: registry.array_type(ty).element.storage }
+    }
+
+    fn filled(self, store: &mut StoreOpaque, value: &Val, length: u32) -> Result<Rooted<ArrayRef>> {
+        value.check(store, &self.storage.unpack())?;
+        let array = store.alloc_array_of(self.ty, self.layout, length)?;
+        let mut raw = value.borrow_raw(store);
+        if let Val::FuncRef(func) = value {
+            raw = func.map_or(0, |func| func.id() as u128);
+        }
+        store.fill_array(&array, self.ty, 0, length, raw, Novelty::New);
+        Ok(root_new(store, array))
+    }
+
+    fn listed(self, store: &mut StoreOpaque, values: &[Val]) -> Result<Rooted<ArrayRef>> {
+        check_all(store, "elements", values.iter().map(|_| self.storage.unpack()), values)?;
         let length = u32::try_from(values.len()).map_err(|_| Error::from(super::Trap::AllocationTooLarge))?;
-        let array = store.alloc_array(ty, length)?;
-        store.zero_array(&array, ty);
-        let places = (0..length).map(|i| (layout.base + (i << layout.element_log2), storage));
+        let array = store.alloc_array_of(self.ty, self.layout, length)?;
+        store.zero_array(&array, self.ty);
+        let places = (0..length).map(|i| (self.layout.base + (i << self.layout.element_log2), self.storage));
         write_slots(store, &array, places, values);
         Ok(root_new(store, array))
+    }
+}
+
+/// An array type of an engine's, looked up once for many allocations.
+///
+/// ```
+/// # fn main() -> engine::Result<()> {
+/// # let engine = engine::Engine::new(gc_drc::COLLECTOR.with(&Default::default()).unwrap())?;
+/// use engine::types::{ArrayType, FieldType, StorageType, SubType};
+/// use engine::{ArrayRefPre, Store, Val};
+/// let bytes = SubType::plain(ArrayType::new(FieldType::new(StorageType::I8, true)).into());
+/// let bytes = ArrayRefPre::new(&engine, engine.define_type(bytes)?)?;
+/// let mut store = Store::new(&engine, ())?;
+/// let sevens = bytes.alloc(&mut store, &Val::I32(7), 3)?;
+/// let abc = bytes.alloc_elements(&mut store, &[1, 2, 3].map(Val::I32))?;
+/// assert_eq!((sevens.bytes(&store)?, abc.bytes(&store)?), (vec![7, 7, 7], vec![1, 2, 3]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ArrayRefPre {
+    engine: Engine,
+    plan: ArrayPlan,
+}
+
+impl ArrayRefPre {
+    /// Prepares allocations of arrays of type `ty`.
+    ///
+    /// # Errors
+    /// When the engine has no array type `ty`.
+    pub fn new(engine: &Engine, ty: TypeIndex) -> Result<ArrayRefPre> {
+        if !matches!(engine.registry().try_heap_type(ty), Some(HeapType::ConcreteArray(_))) {
+            return Err(Error::usage(format!("${ty} is no array type of this engine's")));
+        }
+        Ok(ArrayRefPre { engine: engine.clone(), plan: ArrayPlan::of(engine.registry(), ty) })
+    }
+
+    /// The type.
+    pub fn ty(&self) -> TypeIndex {
+        self.plan.ty
+    }
+
+    /// A new array of `length` elements that are all `value`.
+    ///
+    /// # Errors
+    /// When the store is another engine's, when `value` does not have the elements' type, and a trap when the heap is full.
+    pub fn alloc(&self, mut store: impl AsContextMut, value: &Val, length: u32) -> Result<Rooted<ArrayRef>> {
+        let mut store = store.as_context_mut();
+        self.plan.filled(self.own(store.opaque())?, value, length)
+    }
+
+    /// A new array of these elements.
+    ///
+    /// # Errors
+    /// When the store is another engine's, when the values do not have the elements' type, and a trap when the heap is full.
+    pub fn alloc_elements(&self, mut store: impl AsContextMut, values: &[Val]) -> Result<Rooted<ArrayRef>> {
+        let mut store = store.as_context_mut();
+        self.plan.listed(self.own(store.opaque())?, values)
+    }
+
+    fn own<'s>(&self, store: &'s mut StoreOpaque) -> Result<&'s mut StoreOpaque> {
+        if self.engine.same(store.engine()) {
+            return Ok(store);
+        }
+        Err(Error::usage("an array type is used with a store of another engine than its own"))
     }
 }
 
@@ -545,7 +665,7 @@ impl Rooted<ArrayRef> {
     pub fn get_element(&self, mut store: impl AsContextMut, index: u32) -> Result<Val> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
-        let array = self.get(store);
+        let array = self.try_get(store)?;
         let (offset, element) = element_of(store, &array, index)?;
         Ok(read_val(store, &array, offset, element.storage))
     }
@@ -557,7 +677,7 @@ impl Rooted<ArrayRef> {
     pub fn set_element(&self, mut store: impl AsContextMut, index: u32, value: &Val) -> Result<()> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
-        let array = self.get(store);
+        let array = self.try_get(store)?;
         let (offset, element) = element_of(store, &array, index)?;
         write_val(store, &array, offset, element, value)
     }
@@ -569,7 +689,7 @@ impl Rooted<ArrayRef> {
     pub fn bytes(&self, store: impl AsContext) -> Result<Vec<u8>> {
         let store = store.as_context();
         let store = store.opaque();
-        let array = self.get(store);
+        let array = self.try_get(store)?;
         let layout = store.registry().array_layout(store.memory().header(&array).ty());
         if layout.element_log2 != 0 {
             return Err(Error::usage("the array's elements are not bytes"));

@@ -1,6 +1,7 @@
 //! Types that the host defines, and how types compare.
 
-use super::{Engine, Error, Result};
+use super::{Engine, RecGroup, Result};
+use crate::types::host::Member;
 use crate::types::{
     ArrayType, CompositeType, FieldType, FuncType, HeapType, RefType, StorageType, StructType, SubType, TypeIndex,
     ValType,
@@ -82,30 +83,11 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// When the definition refers to a type that is not this engine's, or as another kind than it is; when the declared supertype is
-    /// final or does not match; and when the engine is full of types.
+    /// As [`Engine::define_group`], which defines types that refer to each other.
     pub fn define_type(&self, ty: SubType) -> Result<TypeIndex> {
-        let known = |ty: TypeIndex| self.registry().try_heap_type(ty);
-        let check = |ty: &ValType| match ty {
-            ValType::Ref(RefType { heap, .. }) => match heap.index() {
-                Some(index) if known(index) != Some(*heap) => {
-                    Err(Error::usage(format!("`{heap}` is no such type of this engine's")))
-                }
-                _ => Ok(()),
-            },
-            _ => Ok(()),
-        };
-        if let Some(supertype) = ty.supertype
-            && known(supertype).is_none_or(|heap| heap.index().is_none())
-        {
-            return Err(Error::usage(format!("the supertype ${supertype} is no type of this engine's")));
-        }
-        match &ty.composite {
-            CompositeType::Func(func) => func.params.iter().chain(&func.results).try_for_each(check)?,
-            CompositeType::Struct(ty) => ty.fields.iter().try_for_each(|field| check(&field.storage.unpack()))?,
-            CompositeType::Array(ty) => check(&ty.element.storage.unpack())?,
-        }
-        Ok(self.registry().register(ty)?)
+        // A group of one in which nothing refers to a member.
+        let group = RecGroup::new();
+        Ok(self.registry().register_group(group.number(), &[Member { name: None, ty: &ty }])?)
     }
 
     /// Whether `sub` is `sup`, or declares it as its supertype, directly or not.

@@ -1,8 +1,9 @@
 //! Values, as the host sees them.
 
-use super::refs::ref_matches;
+use super::refs::{check_live, ref_matches};
 use super::{AnyRef, Error, ExnRef, ExternRef, Func, Result, Rooted};
 use crate::runtime::const_expr::Constant;
+use crate::runtime::handles::Root;
 use crate::runtime::store::StoreOpaque;
 use crate::types::{HeapType, Hierarchy, RefType, ValType};
 use crate::vm::{VMFuncRef, ValRaw};
@@ -191,20 +192,23 @@ impl Val {
         }
     }
 
-    /// The slot and the store of the handle in it.
-    fn handle(&self) -> Option<(u64, u32)> {
+    /// The root in it.
+    fn root(&self) -> Option<&Root> {
         match self {
-            Val::ExternRef(Some(r)) => Some((r.store(), r.slot())),
-            Val::AnyRef(Some(r)) => Some((r.store(), r.slot())),
-            Val::ExnRef(Some(r)) => Some((r.store(), r.slot())),
+            Val::ExternRef(Some(r)) => Some(r.root()),
+            Val::AnyRef(Some(r)) => Some(r.root()),
+            Val::ExnRef(Some(r)) => Some(r.root()),
             _ => None,
         }
     }
 
     /// Checks that this is a value of type `ty` in `store`.
     pub(crate) fn check(&self, store: &StoreOpaque, ty: &ValType) -> Result<()> {
-        if self.handle().is_some_and(|(owner, _)| owner != store.id()) {
-            return Err(Error::usage("a reference is used with another store than its own"));
+        if let Some(root) = self.root() {
+            if root.store() != store.id() {
+                return Err(Error::usage("a reference is used with another store than its own"));
+            }
+            check_live(store, root)?;
         }
         let matches = match (self, ty) {
             (Val::I32(_), ValType::I32)
@@ -217,9 +221,9 @@ impl Val {
                 let own = unsafe { (*func.func_ref(store)).type_index };
                 store.registry().heap_matches(HeapType::ConcreteFunc(own), ty.heap)
             }
-            (reference, ValType::Ref(ty)) => match (reference.handle(), reference.ty()) {
-                (Some((_, slot)), ValType::Ref(own)) => {
-                    ref_matches(store, &store.rooted(slot), own.heap.hierarchy(), *ty)
+            (reference, ValType::Ref(ty)) => match (reference.root(), reference.ty()) {
+                (Some(root), ValType::Ref(own)) => {
+                    ref_matches(store, &store.rooted(root.index()), own.heap.hierarchy(), *ty)
                 }
                 (None, ValType::Ref(own)) => ty.nullable && own.heap.hierarchy() == ty.heap.hierarchy(),
                 _ => false,
@@ -239,16 +243,16 @@ impl Val {
             Val::V128(bits) => *bits,
             Val::FuncRef(None) => 0,
             Val::FuncRef(Some(func)) => func.func_ref(store) as u64 as u128,
-            reference => reference.handle().map_or(0, |(_, slot)| store.rooted(slot).raw() as u128),
+            reference => reference.root().map_or(0, |root| store.rooted(root.index()).raw() as u128),
         }
     }
 
     /// The value as an argument for compiled code: a reference is handed over to the stack.
     pub(crate) fn expose(&self, store: &mut StoreOpaque) -> ValRaw {
-        match self.handle() {
+        match self.root() {
             None => ValRaw(self.borrow_raw(store)),
-            Some((_, slot)) => {
-                let owned = store.clone_ref(&store.rooted(slot));
+            Some(root) => {
+                let owned = store.clone_ref(&store.rooted(root.index()));
                 ValRaw(store.heap_mut().expose(owned) as u128)
             }
         }
@@ -268,7 +272,7 @@ impl Val {
     }
 
     /// A value of type `ty`, with what it holds.
-    pub(crate) fn from_constant(store: &StoreOpaque, constant: Constant, ty: &ValType) -> Val {
+    pub(crate) fn from_constant(store: &mut StoreOpaque, constant: Constant, ty: &ValType) -> Val {
         let bits = match constant {
             Constant::Bits(bits) => bits,
             Constant::Ref(slot) => {

@@ -53,7 +53,15 @@ impl StoreOpaque {
     /// # Errors
     /// A trap when there is no room.
     pub fn alloc_array(&mut self, ty: TypeIndex, length: u32) -> Result<VMGcRef, Trap> {
-        let ArrayLayout { base, element_log2, refs } = self.registry().array_layout(ty);
+        self.alloc_array_of(ty, self.registry().array_layout(ty), length)
+    }
+
+    /// As [`Self::alloc_array`], of a type that has this layout.
+    ///
+    /// # Errors
+    /// A trap when there is no room.
+    pub fn alloc_array_of(&mut self, ty: TypeIndex, layout: ArrayLayout, length: u32) -> Result<VMGcRef, Trap> {
+        let ArrayLayout { base, element_log2, refs } = layout;
         let size = Shape::Array { base, element_log2, refs }.size(length);
         self.allocate(NewObject { kind: GcKind::ARRAY, ty, size, length: Some(length), host: None })
     }

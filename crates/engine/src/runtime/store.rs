@@ -6,7 +6,7 @@
 
 use super::backtrace;
 use super::code::CodeMap;
-use super::handles::{HandleTable, SlotGuard};
+use super::handles::{HandleTable, Root, ScopeMark};
 use super::hosts::{HostValue, HostValues};
 use super::instance::Instance;
 use super::memory::Memory;
@@ -477,15 +477,43 @@ impl StoreOpaque {
 
     // ---- Handles ----
 
-    /// Roots a reference that is owned.
-    pub fn root(&mut self, r: VMGcRef) -> SlotGuard {
+    /// Roots a reference that is owned, until the scope ends if one is open.
+    pub fn root(&mut self, r: VMGcRef) -> Root {
         let index = self.root_slot(r);
-        self.handles.guard(self.id, index)
+        self.handles.root(self.id, index)
     }
 
-    /// An owner for a slot in use.
-    pub fn guard(&self, slot: u32) -> SlotGuard {
-        self.handles.guard(self.id, slot)
+    /// Roots a reference that is owned, for as long as the root is held.
+    pub fn root_owned(&mut self, r: VMGcRef) -> Root {
+        let index = self.root_slot(r);
+        self.handles.own(self.id, index)
+    }
+
+    /// An owner for a slot in use: the scope, if one is open.
+    pub fn guard(&mut self, slot: u32) -> Root {
+        self.handles.root(self.id, slot)
+    }
+
+    /// Whether a root of this store's is of use still: its scope has not ended.
+    pub fn is_live(&self, root: &Root) -> bool {
+        self.handles.is_live(root)
+    }
+
+    /// Opens a scope of roots.
+    pub fn open_scope(&mut self) -> ScopeMark {
+        self.handles.open_scope()
+    }
+
+    /// Ends a scope, and those in it that have not been ended.
+    pub fn close_scope(&mut self, mark: ScopeMark) {
+        while let Some(slot) = self.handles.leave_scope(mark) {
+            self.unroot(slot);
+        }
+    }
+
+    /// See [`HandleTable::set_in_scope`].
+    pub fn set_in_scope(&mut self, in_scope: bool) -> bool {
+        self.handles.set_in_scope(in_scope)
     }
 
     /// Roots a reference that is owned, in a slot that [`Self::unroot`] must release.
@@ -743,7 +771,7 @@ impl StoreOpaque {
         let pending = match pending {
             Pending::Error(error) => match error.uncaught() {
                 // An exception that a function of the host's let through, or threw.
-                Some(exception) if exception.store() == self.id => {
+                Some(exception) if exception.store() == self.id && self.is_live(exception.root()) => {
                     let thrown = self.rooted(exception.slot());
                     return self.set_exception(&thrown);
                 }
@@ -790,7 +818,8 @@ impl StoreOpaque {
         }
         match self.take_exception() {
             Some(exception) => {
-                let exception = self.root(exception);
+                // It may leave the scope that is open.
+                let exception = self.root_owned(exception);
                 Pending::Error(Error::exception(crate::api::Rooted::new(exception)))
             }
             None => Pending::Error(Error::new(ErrorKind::Corruption(

@@ -93,40 +93,46 @@ fn abstract_code(heap: HeapType) -> u32 {
     FIRST_HEAP + position as u32
 }
 
-/// Writes the words of a group of canonical types, which is one type: a host's.
-pub(super) fn encode(ty: &SubType) -> Result<Vec<u32>, TypeError> {
-    let mut words = Vec::new();
+/// Writes the words of one type of a host's group. `target` gives what stands for a type that it refers to: its canonical index, or
+/// what [`relative`] gives for one of the group.
+pub(super) fn encode(words: &mut Vec<u32>, ty: &SubType, target: impl Fn(TypeIndex) -> u32) -> Result<(), TypeError> {
+    let value = |ty: &ValType| own_value(ty, &target);
     words.push(head(Kind::of(&ty.composite), ty.is_final, ty.supertype.is_some()));
-    words.extend(ty.supertype);
+    words.extend(ty.supertype.map(&target));
     match &ty.composite {
         CompositeType::Func(func) => {
             words.extend(func_counts(func.params.len(), func.results.len())?);
-            words.extend(func.params.iter().chain(&func.results).map(own_value));
+            words.extend(func.params.iter().chain(&func.results).map(value));
         }
         CompositeType::Struct(ty) => {
             words.push(field_count(ty.fields.len())?);
-            words.extend(ty.fields.iter().map(own_field));
+            words.extend(ty.fields.iter().map(|field| own_field(field, &value)));
         }
-        CompositeType::Array(ty) => words.push(own_field(&ty.element)),
+        CompositeType::Array(ty) => words.push(own_field(&ty.element, &value)),
     }
-    Ok(words)
+    Ok(())
 }
 
-fn own_field(field: &FieldType) -> u32 {
+/// What stands for the type at `position` of the group.
+pub(super) fn relative(position: u32) -> u32 {
+    RELATIVE | position
+}
+
+fn own_field(field: &FieldType, value: &impl Fn(&ValType) -> u32) -> u32 {
     let storage = match &field.storage {
         StorageType::I8 => I8 << CODE_SHIFT,
         StorageType::I16 => I16 << CODE_SHIFT,
-        StorageType::Val(ty) => own_value(ty),
+        StorageType::Val(ty) => value(ty),
     };
     storage | if field.mutable { MUTABLE } else { 0 }
 }
 
-fn own_value(ty: &ValType) -> u32 {
+fn own_value(ty: &ValType, target: &impl Fn(TypeIndex) -> u32) -> u32 {
     match ty {
         ValType::Ref(RefType { nullable, heap }) => {
             let null = if *nullable { NULLABLE } else { 0 };
             let heap = match heap.index() {
-                Some(index) => CONCRETE << CODE_SHIFT | index,
+                Some(index) => CONCRETE << CODE_SHIFT | target(index),
                 None => abstract_code(*heap) << CODE_SHIFT,
             };
             null | heap

@@ -11,11 +11,13 @@
 //!
 //! * `value`: the types themselves, and how they print.
 //! * `group`: a recursion group as a sequence of words: the key of the hash-consing.
+//! * `host`: recursion groups of the host's, and how definitions match those of their supertypes.
 //! * `registry`: the engine's table of types, subtyping, and the displays that compiled code reads.
 //! * `layout`: where fields and elements stand in objects.
 //! * `module`: from a module's type indices to canonical ones.
 
 mod group;
+pub(crate) mod host;
 mod layout;
 mod module;
 mod registry;
@@ -24,6 +26,7 @@ mod tests;
 mod value;
 
 pub use gc_api::TypeIndex;
+pub use host::Part;
 pub use layout::{ArrayLayout, FieldLayout, StructLayout};
 pub use module::ModuleTypes;
 pub use registry::{DISPLAY_BYTES, MAX_SUBTYPE_DEPTH, TypeError, TypeRegistry};

@@ -8,11 +8,10 @@
 //! only after its type was published, through the lock or through whatever handed the index over.
 
 use super::group::{self, Encoder, Kind};
+use super::host::{Part, mismatch};
 use super::layout::{ArrayLayout, StructLayout};
 use super::module::ModuleTypes;
-use super::value::{
-    ArrayType, CompositeType, FieldType, FuncType, HeapType, RefType, StorageType, StructType, SubType, ValType,
-};
+use super::value::{ArrayType, CompositeType, FuncType, HeapType, RefType, StructType, SubType, ValType};
 use gc_api::sys::{Protection, Reservation};
 use gc_api::{EXTERN_TYPE, MAX_TYPES, Shape, Shapes, TypeIndex};
 use rustc_hash::FxHashMap;
@@ -73,6 +72,16 @@ pub enum TypeError {
         ty: String,
         /// What it should be a subtype of.
         supertype: String,
+    },
+    /// A member of a host's recursion group is wrong.
+    #[error("{member}{part}: {why}")]
+    Member {
+        /// The member.
+        member: String,
+        /// What of it.
+        part: Part,
+        /// What is wrong with that.
+        why: String,
     },
 }
 
@@ -237,12 +246,19 @@ impl TypeRegistry {
         self.check_targets(&ty);
         if let Some(supertype) = ty.supertype {
             let supertype = self.get(supertype);
-            if supertype.is_final || !self.composite_matches(&ty.composite, &supertype.composite) {
+            let matches = |a: &ValType, b: &ValType| self.val_matches(a, b);
+            if supertype.is_final || mismatch(&ty.composite, &supertype.composite, &matches).is_some() {
                 return Err(TypeError::NoSubtype { ty: ty.to_string(), supertype: supertype.to_string() });
             }
         }
-        let words = group::encode(&ty)?;
-        self.intern(&mut self.lock(), &words, 1)
+        let mut words = Vec::new();
+        group::encode(&mut words, &ty, |index| index)?;
+        self.register_words(&words, 1)
+    }
+
+    /// Registers the group `words` of `len` types, which is valid: the index of its first type.
+    pub(super) fn register_words(&self, words: &[u32], len: u32) -> Result<TypeIndex, TypeError> {
+        self.intern(&mut self.lock(), words, len)
     }
 
     /// The type of exceptions that carry values of the parameter types of the function type `func`. Equal for equal
@@ -406,46 +422,7 @@ impl TypeRegistry {
 
     /// Whether every `a` is a `b`.
     pub fn heap_matches(&self, a: HeapType, b: HeapType) -> bool {
-        use HeapType::*;
-        if a.hierarchy() != b.hierarchy() {
-            return false;
-        }
-        if a == b || b == b.top() || a == a.bottom() {
-            return true;
-        }
-        match (a, b) {
-            (I31 | Struct | Array | ConcreteStruct(_) | ConcreteArray(_), Eq) => true,
-            (ConcreteStruct(_), Struct) | (ConcreteArray(_), Array) => true,
-            (ConcreteFunc(a), ConcreteFunc(b))
-            | (ConcreteStruct(a), ConcreteStruct(b))
-            | (ConcreteArray(a), ConcreteArray(b)) => self.is_subtype(a, b),
-            _ => false,
-        }
-    }
-
-    fn composite_matches(&self, a: &CompositeType, b: &CompositeType) -> bool {
-        let all =
-            |a: &[ValType], b: &[ValType]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| self.val_matches(a, b));
-        match (a, b) {
-            (CompositeType::Func(a), CompositeType::Func(b)) => {
-                all(&b.params, &a.params) && all(&a.results, &b.results)
-            }
-            (CompositeType::Struct(a), CompositeType::Struct(b)) => {
-                a.fields.len() >= b.fields.len()
-                    && a.fields.iter().zip(&b.fields).all(|(a, b)| self.field_matches(a, b))
-            }
-            (CompositeType::Array(a), CompositeType::Array(b)) => self.field_matches(&a.element, &b.element),
-            _ => false,
-        }
-    }
-
-    fn field_matches(&self, a: &FieldType, b: &FieldType) -> bool {
-        match (a.storage, b.storage) {
-            _ if a.mutable != b.mutable => false,
-            // What can be written as well as read may not vary.
-            (StorageType::Val(x), StorageType::Val(y)) if !a.mutable => self.val_matches(&x, &y),
-            (x, y) => x == y,
-        }
+        heap_matches(a, b, |a, b| self.is_subtype(a, b))
     }
 
     /// Panics unless every type that a host's type refers to is this registry's, and of the kind it is said to be.
@@ -557,5 +534,24 @@ impl TypeRegistry {
 
     fn lock(&self) -> MutexGuard<'_, Interner> {
         self.interner.lock().expect("no registration panics")
+    }
+}
+
+/// Whether every `a` is a `b`, where `is_subtype` says it of concrete types.
+pub(super) fn heap_matches(a: HeapType, b: HeapType, is_subtype: impl Fn(TypeIndex, TypeIndex) -> bool) -> bool {
+    use HeapType::*;
+    if a.hierarchy() != b.hierarchy() {
+        return false;
+    }
+    if a == b || b == b.top() || a == a.bottom() {
+        return true;
+    }
+    match (a, b) {
+        (I31 | Struct | Array | ConcreteStruct(_) | ConcreteArray(_), Eq) => true,
+        (ConcreteStruct(_), Struct) | (ConcreteArray(_), Array) => true,
+        (ConcreteFunc(a), ConcreteFunc(b))
+        | (ConcreteStruct(a), ConcreteStruct(b))
+        | (ConcreteArray(a), ConcreteArray(b)) => is_subtype(a, b),
+        _ => false,
     }
 }
