@@ -1,81 +1,17 @@
 //! Each limit of [`engine::limits`]: what is at the limit is accepted where that is cheap to see, what is beyond it is refused with
 //! the limit's name, its value and the number; and what the limits allow takes time and memory in proportion to its size.
 
+mod common {
+    pub mod binary;
+}
+
+use common::binary::*;
 use engine::limits::{self, LIMITS, Limit};
 use engine::{Config, Engine, Error, Module, OptLevel};
 use gleaner::collectors::COLLECTORS;
 use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
-
-/// A binary, section by section.
-#[derive(Clone)]
-struct Binary(Vec<u8>);
-
-fn leb(mut number: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let byte = (number & 0x7f) as u8;
-        number >>= 7;
-        if number == 0 {
-            bytes.push(byte);
-            return bytes;
-        }
-        bytes.push(byte | 0x80);
-    }
-}
-
-/// `count`, then `items`.
-fn vector(count: u64, items: impl IntoIterator<Item = u8>) -> Vec<u8> {
-    leb(count).into_iter().chain(items).collect()
-}
-
-fn repeat(count: u64, item: &[u8]) -> Vec<u8> {
-    vector(count, item.repeat(count as usize))
-}
-
-impl Binary {
-    fn new() -> Binary {
-        Binary(b"\0asm\x01\0\0\0".to_vec())
-    }
-
-    fn section(mut self, id: u8, contents: &[u8]) -> Binary {
-        self.0.push(id);
-        self.0.extend(leb(contents.len() as u64));
-        self.0.extend(contents);
-        self
-    }
-
-    /// One function without parameters or results: its locals, and its body without the `end`.
-    fn func(self, locals: &[u8], body: &[u8]) -> Binary {
-        let code: Vec<u8> = [locals, body, &[END]].concat();
-        let bodies = vector(1, [leb(code.len() as u64), code].concat());
-        self.section(FUNCTIONS, &[1, 0]).section(CODE, &bodies)
-    }
-}
-
-const TYPES: u8 = 1;
-const IMPORTS: u8 = 2;
-const FUNCTIONS: u8 = 3;
-const TABLES: u8 = 4;
-const MEMORIES: u8 = 5;
-const GLOBALS: u8 = 6;
-const EXPORTS: u8 = 7;
-const ELEMENTS: u8 = 9;
-const CODE: u8 = 10;
-const DATA: u8 = 11;
-const DATA_COUNT: u8 = 12;
-const TAGS: u8 = 13;
-
-const I32: u8 = 0x7f;
-const EXTERNREF: u8 = 0x6f;
-const EMPTY: u8 = 0x40;
-const END: u8 = 0x0b;
-
-/// The module type section with one function type, `(func)`.
-fn with_type() -> Binary {
-    Binary::new().section(TYPES, &[1, 0x60, 0, 0])
-}
 
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
@@ -246,13 +182,6 @@ fn bodies() {
 #[test]
 fn blocks() {
     border(limits::NESTING, |count| nested(&[0x02, EMPTY], count));
-}
-
-/// A function of `count` blocks in each other, each opened by `open`.
-fn nested(open: &[u8], count: u64) -> Binary {
-    let mut body = open.repeat(count as usize);
-    body.extend(vec![END; count as usize]);
-    with_type().func(&[0], &body)
 }
 
 #[test]

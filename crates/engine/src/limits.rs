@@ -124,7 +124,24 @@ pub(crate) struct Counter {
 
 impl Counter {
     /// Counts what a section, or a function's body, declares.
-    pub(crate) fn section(&mut self, bytes: &[u8], payload: &Payload<'_>) -> Result<(), Exceeded> {
+    pub(crate) fn section(&mut self, bytes: &[u8], payload: &Payload<'_>) -> Result<(), Unfit> {
+        self.count(bytes, payload)?;
+        let (count, range) = match payload {
+            Payload::ImportSection(section) => (section.count(), section.range()),
+            Payload::FunctionSection(section) => (section.count(), section.range()),
+            Payload::TableSection(section) => (section.count(), section.range()),
+            Payload::MemorySection(section) => (section.count(), section.range()),
+            Payload::TagSection(section) => (section.count(), section.range()),
+            Payload::GlobalSection(section) => (section.count(), section.range()),
+            Payload::ExportSection(section) => (section.count(), section.range()),
+            Payload::ElementSection(section) => (section.count(), section.range()),
+            Payload::DataSection(section) => (section.count(), section.range()),
+            _ => return Ok(()),
+        };
+        stated(count, range.end - range.start, range.start)
+    }
+
+    fn count(&mut self, bytes: &[u8], payload: &Payload<'_>) -> Result<(), Unfit> {
         let count = |count: u32| u64::from(count);
         let reader = |range: std::ops::Range<u64>| {
             BinaryReader::new(&bytes[range.start as usize..range.end as usize], range.start)
@@ -132,19 +149,19 @@ impl Counter {
         match payload {
             Payload::TypeSection(section) => scanned(types(reader(section.range()))),
             Payload::ImportSection(section) => scanned(self.imports(reader(section.range()))),
-            Payload::FunctionSection(section) => add(&mut self.functions, section.count(), FUNCTIONS),
-            Payload::TableSection(section) => add(&mut self.tables, section.count(), TABLES),
-            Payload::MemorySection(section) => add(&mut self.memories, section.count(), MEMORIES),
-            Payload::TagSection(section) => add(&mut self.tags, section.count(), TAGS),
-            Payload::GlobalSection(section) => add(&mut self.globals, section.count(), GLOBALS),
+            Payload::FunctionSection(section) => Ok(add(&mut self.functions, section.count(), FUNCTIONS)?),
+            Payload::TableSection(section) => Ok(add(&mut self.tables, section.count(), TABLES)?),
+            Payload::MemorySection(section) => Ok(add(&mut self.memories, section.count(), MEMORIES)?),
+            Payload::TagSection(section) => Ok(add(&mut self.tags, section.count(), TAGS)?),
+            Payload::GlobalSection(section) => Ok(add(&mut self.globals, section.count(), GLOBALS)?),
             Payload::ExportSection(section) => {
                 EXPORTS.check(count(section.count()))?;
                 scanned(exports(reader(section.range())))
             }
-            Payload::ElementSection(section) => elements(section),
-            Payload::DataCountSection { count: segments, .. } => DATA_SEGMENTS.check(count(*segments)),
-            Payload::DataSection(section) => DATA_SEGMENTS.check(count(section.count())),
-            Payload::CodeSectionEntry(body) => BODY_BYTES.check(body.as_bytes().len() as u64),
+            Payload::ElementSection(section) => Ok(elements(section)?),
+            Payload::DataCountSection { count: segments, .. } => Ok(DATA_SEGMENTS.check(count(*segments))?),
+            Payload::DataSection(section) => Ok(DATA_SEGMENTS.check(count(section.count()))?),
+            Payload::CodeSectionEntry(body) => Ok(BODY_BYTES.check(body.as_bytes().len() as u64)?),
             _ => Ok(()),
         }
     }
@@ -195,9 +212,36 @@ pub(crate) fn of_error(bytes: &[u8], error: &BinaryReaderError) -> Option<Result
     }
 }
 
+/// Why a section is refused before the validator sees it.
+#[derive(Debug)]
+pub(crate) enum Unfit {
+    /// It exceeds a limit.
+    Exceeded(Exceeded),
+    /// It claims more than it has bytes for. The validator reserves memory for what is claimed before it finds that out.
+    Overstated {
+        /// What it claims.
+        count: u32,
+        /// The bytes that are there for it.
+        bytes: u64,
+        /// Where they begin.
+        offset: u64,
+    },
+}
+
+impl From<Exceeded> for Unfit {
+    fn from(exceeded: Exceeded) -> Unfit {
+        Unfit::Exceeded(exceeded)
+    }
+}
+
+/// Refuses `count` items, each of a byte at least, in fewer bytes.
+fn stated(count: u32, bytes: u64, offset: u64) -> Result<(), Unfit> {
+    if u64::from(count) <= bytes { Ok(()) } else { Err(Unfit::Overstated { count, bytes, offset }) }
+}
+
 /// Why a scan ended.
 enum Stop {
-    Exceeded(Exceeded),
+    Unfit(Unfit),
     /// It does not read: the validator will say why.
     Unreadable,
 }
@@ -206,7 +250,13 @@ type Scanned = Result<(), Stop>;
 
 impl From<Exceeded> for Stop {
     fn from(exceeded: Exceeded) -> Stop {
-        Stop::Exceeded(exceeded)
+        Stop::Unfit(exceeded.into())
+    }
+}
+
+impl From<Unfit> for Stop {
+    fn from(unfit: Unfit) -> Stop {
+        Stop::Unfit(unfit)
     }
 }
 
@@ -216,9 +266,9 @@ impl From<wasmparser::BinaryReaderError> for Stop {
     }
 }
 
-fn scanned(result: Scanned) -> Result<(), Exceeded> {
+fn scanned(result: Scanned) -> Result<(), Unfit> {
     match result {
-        Err(Stop::Exceeded(exceeded)) => Err(exceeded),
+        Err(Stop::Unfit(unfit)) => Err(unfit),
         Ok(()) | Err(Stop::Unreadable) => Ok(()),
     }
 }
@@ -272,6 +322,7 @@ fn types(mut reader: BinaryReader<'_>) -> Scanned {
         }
         // An empty group has no types and takes two bytes.
         TYPES.check(depths.len() as u64 + u64::from(members))?;
+        stated(members, reader.bytes_remaining() as u64, reader.original_position())?;
         for _ in 0..members {
             let depth = sub_type(&mut reader, &depths)?;
             depths.push(depth);

@@ -98,7 +98,7 @@ fn sections(bytes: &[u8]) -> Result<Sections<'_>, ParseError> {
     limits::MODULE_BYTES.check(bytes.len() as u64)?;
     Sections::validate(bytes).map_err(|refusal| match refusal {
         Refusal::Invalid(error) => classify(bytes, error),
-        Refusal::Limit(exceeded) => exceeded.into(),
+        Refusal::Unfit(unfit) => unfit.into(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Why modules are refused, and which of several reasons helps a module's author.
 
 use super::FEATURES;
-use crate::limits::{self, Exceeded};
+use crate::limits::{self, Exceeded, Unfit};
 use crate::types::TypeError;
 use thiserror::Error;
 use wasmparser::{BinaryReader, BinaryReaderError, Validator, WasmFeatures};
@@ -196,7 +196,7 @@ pub(super) fn refused_type(error: TypeError) -> ParseError {
 /// Why the sections were refused.
 pub(super) enum Refusal {
     Invalid(BinaryReaderError),
-    Limit(Exceeded),
+    Unfit(Unfit),
 }
 
 impl From<BinaryReaderError> for Refusal {
@@ -205,8 +205,26 @@ impl From<BinaryReaderError> for Refusal {
     }
 }
 
+impl From<Unfit> for Refusal {
+    fn from(unfit: Unfit) -> Refusal {
+        Refusal::Unfit(unfit)
+    }
+}
+
 impl From<Exceeded> for Refusal {
     fn from(exceeded: Exceeded) -> Refusal {
-        Refusal::Limit(exceeded)
+        Refusal::Unfit(exceeded.into())
+    }
+}
+
+impl From<Unfit> for ParseError {
+    fn from(unfit: Unfit) -> ParseError {
+        match unfit {
+            Unfit::Exceeded(exceeded) => exceeded.into(),
+            Unfit::Overstated { count, bytes, offset } => ParseError::Invalid {
+                message: format!("unexpected end: {count} items are announced, in {bytes} bytes"),
+                offset: offset as usize,
+            },
+        }
     }
 }
