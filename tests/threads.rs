@@ -7,12 +7,13 @@ mod common {
 use common::calls::{call, says, trap};
 use engine::types::MemoryType;
 use engine::{
-    Config, Engine, ErrorKind, Extern, Instance, Linker, Memory, Module, Result, SharedMemory, Store, Trap, Val,
-    WaitResult,
+    CollectionKind, Config, Engine, ErrorKind, Extern, Instance, Linker, Memory, Module, Result, SharedMemory, Store,
+    Trap, UpdateDeadline, Val, WaitResult,
 };
 use gleaner::collectors::COLLECTORS;
 use gleaner::wast::run_wast;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -460,4 +461,84 @@ fn scripts_start_threads_and_wait_for_them() {
         assert!(failed[1].contains("unknown import"), "{failed:?}");
         assert_eq!((report.total(), report.passed), (16, 13));
     });
+}
+
+#[test]
+fn a_deadline_ends_a_wait() {
+    let text = r#"(module
+        (import "env" "memory" (memory 1 1 shared))
+        (func (export "wait32") (drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))))
+        (func (export "wait64") (drop (memory.atomic.wait64 (i32.const 8) (i64.const 0) (i64.const -1)))))"#;
+    for collector in COLLECTORS {
+        let config = Config::new(collector.with(&Default::default()).unwrap()).epoch_interruption(true);
+        let engine = Engine::with_config(config).unwrap();
+        let (module, memory) = (Module::new(&engine, text).unwrap(), shared(1, 1));
+        for name in ["wait32", "wait64"] {
+            // With a host that lets it go on twice, and without.
+            for continues in [0, 2] {
+                let (sender, receiver) = mpsc::channel();
+                let (own_engine, own_module, own_memory) = (engine.clone(), module.clone(), memory.clone());
+                thread::spawn(move || {
+                    let (mut store, instance) = instance(&own_engine, &own_module, &own_memory);
+                    store.set_epoch_deadline(1);
+                    let mut asked = 0;
+                    if continues > 0 {
+                        store.epoch_deadline_callback(move |mut store| {
+                            asked += 1;
+                            store.gc(CollectionKind::Major);
+                            if asked <= continues {
+                                Ok(UpdateDeadline::Continue(1))
+                            } else {
+                                Err(Trap::Interrupt.into())
+                            }
+                        });
+                    }
+                    sender.send(trap(call(&mut store, instance, name, &[]))).unwrap();
+                });
+                // The deadline may be set only after some ticks.
+                let start = Instant::now();
+                let ended = loop {
+                    engine.increment_epoch();
+                    match receiver.recv_timeout(Duration::from_millis(20)) {
+                        Ok(ended) => break ended,
+                        Err(_) => assert!(start.elapsed() < LONG, "{name} does not end"),
+                    }
+                };
+                assert_eq!(ended, Trap::Interrupt);
+                // It has left the queue.
+                assert_eq!(memory.notify(if name == "wait32" { 0 } else { 8 }, 9).unwrap(), 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_thread_that_goes_on_at_its_deadline_keeps_its_place() {
+    let text = r#"(module
+        (import "env" "memory" (memory 1 1 shared))
+        (func (export "wait") (result i32) (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))))"#;
+    for collector in COLLECTORS {
+        let config = Config::new(collector.with(&Default::default()).unwrap()).epoch_interruption(true);
+        let engine = Engine::with_config(config).unwrap();
+        let (module, memory) = (Module::new(&engine, text).unwrap(), shared(1, 1));
+        let (mut store, instance) = instance(&engine, &module, &memory);
+        store.set_epoch_deadline(1);
+        let (ticker, waker) = (engine.clone(), memory.clone());
+        // It is notified while the host decides. The first deadline may have passed before it waits.
+        store.epoch_deadline_callback(move |_| {
+            waker.notify(0, 1).unwrap();
+            Ok(UpdateDeadline::Continue(1))
+        });
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || sender.send(i32(call(&mut store, instance, "wait", &[]))));
+        let start = Instant::now();
+        let ended = loop {
+            ticker.increment_epoch();
+            match receiver.recv_timeout(Duration::from_millis(20)) {
+                Ok(ended) => break ended,
+                Err(_) => assert!(start.elapsed() < LONG, "nothing wakes it"),
+            }
+        };
+        assert_eq!(ended, 0);
+    }
 }

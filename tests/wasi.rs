@@ -9,6 +9,8 @@ use common::process::{Ended, collectors, gleaner_with_input};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// What succeeds without a word on standard error.
@@ -267,5 +269,114 @@ fn programs_whose_memory_is_unfit_are_refused() {
         // One that asks for nothing may have any memory.
         let file = add("fit.wat", format!(r#"(module {memory} (func (export "_start")))"#));
         assert_eq!(gleaner_with_input(&["run", &file], b"").silent(), "");
+    }
+}
+
+/// What hangs is found out after this long, and nothing else depends on the time.
+const HANG: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_timeout_ends_programs_that_wait_as_it_ends_those_that_run() {
+    let root = tempfile::tempdir().unwrap();
+    let poll = |clock: &str, tag: u32| {
+        format!(
+            r#"(module
+              (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+              (memory (export "memory") 1)
+              (func (export "_start")
+                (i32.store8 (i32.const 8) (i32.const {tag}))
+                {clock}
+                (drop (call $poll (i32.const 0) (i32.const 512) (i32.const 1) (i32.const 1020)))))"#
+        )
+    };
+    // A thousand years by the monotonic clock.
+    let clock = "(i32.store (i32.const 16) (i32.const 1)) (i64.store (i32.const 24) (i64.const 0x7000000000000000))";
+    let read = r#"(module
+        (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+          (i32.store (i32.const 4) (i32.const 8))
+          (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 64)))))"#;
+    let wait = r#"(module (memory 1 1 shared)
+        (func (export "_start") (drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1)))))"#;
+    let programs = [
+        ("busy", r#"(module (func (export "_start") (loop (br 0))))"#.to_string()),
+        ("sleeps", poll(clock, 0)),
+        ("polls its input", poll("", 1)),
+        ("reads its input", read.to_string()),
+        ("waits for a thread", wait.to_string()),
+    ];
+    for (name, text) in programs {
+        let file = root.path().join(format!("{name}.wat"));
+        fs::write(&file, text).unwrap();
+        // The input stays open, and nothing is written to it.
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gleaner"))
+            .args(["run", "--timeout", "100ms"])
+            .arg(&file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let start = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if start.elapsed() > HANG {
+                child.kill().unwrap();
+                panic!("`{name}` does not end");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let input = child.stdin.take();
+        let output = child.wait_with_output().unwrap();
+        drop(input);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(134), "{name}: {message}");
+        assert!(message.contains("interrupt"), "{name}: {message}");
+    }
+}
+
+#[test]
+fn a_poll_under_a_timeout_ends_as_without() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("naps.wat");
+    // Thirty milliseconds from now, which is longer than a program goes without a look at its deadline.
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "nap") (result i32 i32 i64)
+          (i64.store (i32.const 0) (i64.const 77))
+          (i32.store (i32.const 16) (i32.const 1))
+          (i64.store (i32.const 24) (i64.const 30000000))
+          (call $poll (i32.const 0) (i32.const 512) (i32.const 1) (i32.const 1020))
+          (i32.load (i32.const 1020))
+          (i64.load (i32.const 512))))"#;
+    fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    for options in [&[][..], &["--timeout", "60s"]] {
+        let ended = gleaner_with_input(&[&["run"], options, &["--invoke", "nap", file]].concat(), b"");
+        assert_eq!(ended.silent(), "0\n1\n77\n");
+    }
+}
+
+#[test]
+fn a_shared_memory_is_refused_by_name_wherever_it_is_from() {
+    let root = tempfile::tempdir().unwrap();
+    let add = |name: &str, text: &str| {
+        let file = root.path().join(name);
+        fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_string()
+    };
+    let library = add("library.wat", r#"(module (memory (export "pages") 1 1 shared))"#);
+    let import = r#"(import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))"#;
+    let start = r#"(func (export "_start") (drop (call $yield)))"#;
+    for (memory, which) in [
+        (r#"(memory (export "memory") 1 1 shared)"#, "its export `memory`"),
+        (r#"(import "env" "pages" (memory $m 1 1 shared)) (export "memory" (memory $m))"#, "its export `memory`"),
+        (r#"(import "env" "pages" (memory 1 1 shared))"#, "its import `env` `pages`"),
+    ] {
+        let file = add("program.wat", &format!("(module {import} {memory} {start})"));
+        let preload = format!("env={library}");
+        let ended = gleaner_with_input(&["run", "--preload", &preload, &file], b"");
+        ended.fails(1, &[&file, which, "do not work on shared memories"]);
     }
 }

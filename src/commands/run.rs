@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use comfy_table::CellAlignment;
 use engine::types::{ExternType, FuncType};
-use engine::{Engine, Error, Extern, Instance, Linker, Module, Profiler, Stats, Store, Val};
+use engine::{Engine, Error, Extern, ImportType, Instance, Linker, Module, Profiler, Stats, Store, Val};
 use gc_api::{CollectorInfo, RootKind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -158,12 +158,20 @@ impl Run {
 
     /// Refuses a program that could not make a single call of WASI.
     fn check_memory(&self, module: &Module) -> anyhow::Result<()> {
-        if let Some(ExternType::Memory(ty)) = module.export("memory")
-            && module.imports().any(|import| import.module() == wasi::MODULE)
-        {
-            UnfitMemory::check(&ty).with_context(|| self.file.clone())?;
+        if !module.imports().any(|import| import.module() == wasi::MODULE) {
+            return Ok(());
         }
-        Ok(())
+        // Calls use the one that is exported; a program that has its memory from elsewhere may have left that out.
+        let memory = |ty| if let ExternType::Memory(ty) = ty { Some(ty) } else { None };
+        let exported = module.export("memory").and_then(memory).map(|ty| (ty, "its export `memory`".to_string()));
+        let imported = || {
+            let name = |import: &ImportType<'_>| format!("its import `{}` `{}`", import.module(), import.name());
+            module.imports().find_map(|import| Some((memory(import.ty())?, name(&import))))
+        };
+        match exported.or_else(imported) {
+            Some((ty, which)) => UnfitMemory::check(&ty).with_context(|| format!("{}: {which}", self.file)),
+            None => Ok(()),
+        }
     }
 
     fn load(&self, engine: &Engine, file: &str) -> anyhow::Result<Module> {

@@ -23,10 +23,12 @@ use crate::output::Output;
 use abi::{Errno, Guest};
 use engine::types::{FuncType, MemoryType, ValType};
 use engine::{Caller, Error, Extern, Linker, Val};
+use poll::Poll;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use table::{Descriptor, Table};
 
 /// The module that programs import.
@@ -41,14 +43,10 @@ pub struct Exit(pub i32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnfitMemory {
     /// Its addresses have 64 bits.
-    #[error(
-        "WASI preview 1 has 32-bit pointers, and the memory that the program exports is 64-bit: compile it for wasm32-wasi"
-    )]
+    #[error("WASI preview 1 has 32-bit pointers, and the program's memory is 64-bit: compile it for wasm32-wasi")]
     Wide,
     /// Other threads may write to it during a call.
-    #[error(
-        "WASI's calls do not work on shared memories, and the one that the program exports is: compile it without threads"
-    )]
+    #[error("WASI's calls do not work on shared memories, and the program's is one: compile it without threads")]
     Shared,
 }
 
@@ -112,15 +110,23 @@ impl Wasi {
     /// When there is no room for their code.
     pub fn add_to_linker<T: 'static>(self, linker: &mut Linker<T>) -> Result<(), Error> {
         let state = Arc::new(Mutex::new(self));
+        let deadlines = linker.engine().config().epoch_interruption;
         for &(name, params, function) in FUNCTIONS {
             let state = state.clone();
             let ty = FuncType::new(params.iter().map(|p| p.ty()), [ValType::I32]);
             linker.func_new(MODULE, name, ty, move |mut caller, args, results| {
                 let args: Vec<u64> = args.iter().map(bits).collect();
-                let mut wasi = state.lock().unwrap_or_else(PoisonError::into_inner);
-                let answer = with_memory(&mut caller, |memory| function(&mut wasi, memory, &args))?;
+                let answer = match name {
+                    "poll_oneoff" if deadlines => poll_until_deadline(&state, &mut caller, &args)?,
+                    _ => {
+                        if deadlines && matches!(name, "fd_read" | "fd_pread") {
+                            read_until_deadline(&state, &mut caller, args[0])?;
+                        }
+                        with_memory(&mut caller, |memory| function(&mut lock(&state), memory, &args))?
+                    }
+                };
                 if let Err(errno) = answer {
-                    wasi.note(name, errno);
+                    lock(&state).note(name, errno);
                 }
                 results[0] = Val::I32(answer.err().map_or(0, |errno| errno as i32));
                 Ok(())
@@ -139,6 +145,42 @@ impl Wasi {
             eprintln!("wasi: {name} answers {errno}{why}");
         }
     }
+}
+
+/// A panic of the host's leaves nothing half done.
+fn lock(state: &Mutex<Wasi>) -> MutexGuard<'_, Wasi> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long a deadline may have passed before a program that waits notices it.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// `poll_oneoff`, as long as the program's deadline lets it. What the host does at the deadline is done without a hold on the state,
+/// and with the memory as it is then.
+fn poll_until_deadline<T: 'static>(
+    state: &Mutex<Wasi>,
+    caller: &mut Caller<'_, T>,
+    args: &[u64],
+) -> Result<Result<(), Errno>, Error> {
+    let poll = match with_memory(caller, |memory| Poll::start(&mut lock(state), memory, args))? {
+        Ok(poll) => poll,
+        Err(errno) => return Ok(Err(errno)),
+    };
+    loop {
+        match with_memory(caller, |memory| poll.step(&mut lock(state), memory, Some(PATIENCE)))? {
+            Ok(true) => return Ok(Ok(())),
+            Ok(false) => caller.check_epoch_deadline()?,
+            Err(errno) => return Ok(Err(errno)),
+        }
+    }
+}
+
+/// Waits until this descriptor can be read, as long as the program's deadline lets it.
+fn read_until_deadline<T: 'static>(state: &Mutex<Wasi>, caller: &mut Caller<'_, T>, fd: u64) -> Result<(), Error> {
+    while !poll::readable(&mut lock(state), fd, PATIENCE) {
+        caller.check_epoch_deadline()?;
+    }
+    Ok(())
 }
 
 /// Calls `f` with the memory that the caller exports as `memory`, or an empty one if it exports none.

@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 use std::io::{self, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 pub fn clock_res_get(_: &mut Wasi, memory: &mut Guest<'_>, args: &[u64]) -> Result<(), Errno> {
     memory.write_u64(args[1], nanoseconds(clock_getres(clock(args[0])?))?)
@@ -130,31 +131,67 @@ impl Subscription {
 
 /// Waits until the first of the subscriptions has come, and writes the events of all that have.
 pub fn poll_oneoff(wasi: &mut Wasi, memory: &mut Guest<'_>, args: &[u64]) -> Result<(), Errno> {
-    let &[subscriptions_at, events_at, count, written_at] = args else { unreachable!("four parameters") };
-    memory.slice(events_at, count * EVENT)?;
-    memory.slice(written_at, 4)?;
-    let bytes = memory.slice(subscriptions_at, count * SUBSCRIPTION)?;
-    if count == 0 || count > MAX_SUBSCRIPTIONS {
-        return Err(Errno::Inval);
-    }
-    let subscriptions: Vec<Subscription> =
-        bytes.chunks_exact(SUBSCRIPTION as usize).map(|bytes| Subscription::read(bytes, &mut wasi.table)).collect();
-    // Who waits wants to have been heard.
-    wasi.table.flush()?;
-    loop {
-        let ready = wait(&subscriptions, &mut wasi.table)?;
-        let events: Vec<_> =
-            subscriptions.iter().zip(ready).filter_map(|(s, ready)| s.event(&mut wasi.table, ready)).collect();
-        if !events.is_empty() {
-            memory.write(events_at, events.as_flattened())?;
-            return memory.write_u32(written_at, events.len());
+    let poll = Poll::start(wasi, memory, args)?;
+    while !poll.step(wasi, memory, None)? {}
+    Ok(())
+}
+
+/// A `poll_oneoff` that goes on.
+pub struct Poll {
+    subscriptions: Vec<Subscription>,
+    events_at: u64,
+    written_at: u64,
+}
+
+impl Poll {
+    /// Reads what to wait for. Times that are to pass begin here.
+    pub fn start(wasi: &mut Wasi, memory: &mut Guest<'_>, args: &[u64]) -> Result<Poll, Errno> {
+        let &[subscriptions_at, events_at, count, written_at] = args else { unreachable!("four parameters") };
+        memory.slice(events_at, count * EVENT)?;
+        memory.slice(written_at, 4)?;
+        let bytes = memory.slice(subscriptions_at, count * SUBSCRIPTION)?;
+        if count == 0 || count > MAX_SUBSCRIPTIONS {
+            return Err(Errno::Inval);
         }
+        let subscriptions =
+            bytes.chunks_exact(SUBSCRIPTION as usize).map(|bytes| Subscription::read(bytes, &mut wasi.table)).collect();
+        // Who waits wants to have been heard.
+        wasi.table.flush()?;
+        Ok(Poll { subscriptions, events_at, written_at })
+    }
+
+    /// Waits for the first of the subscriptions, no longer than `patience` if there is one: whether any has come, and the events of
+    /// all that have are written.
+    pub fn step(&self, wasi: &mut Wasi, memory: &mut Guest<'_>, patience: Option<Duration>) -> Result<bool, Errno> {
+        let ready = wait(&self.subscriptions, &mut wasi.table, patience)?;
+        let events = self.subscriptions.iter().zip(ready);
+        let events: Vec<_> = events.filter_map(|(s, ready)| s.event(&mut wasi.table, ready)).collect();
+        if !events.is_empty() {
+            memory.write(self.events_at, events.as_flattened())?;
+            memory.write_u32(self.written_at, events.len())?;
+        }
+        Ok(!events.is_empty())
     }
 }
 
-/// Waits for a descriptor, at most until the first clock's time: what the host says of each subscription's.
-fn wait(subscriptions: &[Subscription], table: &mut Table) -> Result<Vec<PollFlags>, Errno> {
-    let mut timeout: Option<u64> = None;
+/// Whether reading from this descriptor does not wait, after `patience` at most: only the standard input makes programs wait.
+pub fn readable(wasi: &mut Wasi, fd: u64, patience: Duration) -> bool {
+    let Ok(Object::Input(_)) = wasi.table.object(fd) else { return true };
+    let stdin = io::stdin();
+    let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
+    let timeout = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos() as _ };
+    // What goes wrong goes wrong when it is read, too.
+    !matches!(poll(&mut polled, Some(&timeout)), Ok(0) | Err(rustix::io::Errno::INTR))
+}
+
+/// Waits for a descriptor, at most until the first clock's time, and no longer than `patience`: what the host says of each
+/// subscription's.
+fn wait(
+    subscriptions: &[Subscription],
+    table: &mut Table,
+    patience: Option<Duration>,
+) -> Result<Vec<PollFlags>, Errno> {
+    let mut timeout = patience.map(|patience| patience.as_nanos() as u64);
     for subscription in subscriptions {
         let left = match subscription.awaited {
             Awaited::Wrong(_) => 0,

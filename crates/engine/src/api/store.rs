@@ -2,6 +2,7 @@
 
 use super::limits::ResourceLimiter;
 use super::{Engine, Error, Extern, Instance, Result, Stats};
+use crate::runtime::builtins::check_deadline;
 use crate::runtime::store::StoreOpaque;
 use crate::vm::{VMFuncRef, ValRaw};
 use gc_api::{Collection, CollectionKind, GcHeap, Outcome, Reason, Roots};
@@ -119,7 +120,7 @@ impl<T: 'static> Store<T> {
 
     /// Lets programs run until the engine's epoch, which [`Engine::increment_epoch`] advances, is `ticks` later than now. What
     /// happens then [`Store::epoch_deadline_trap`] and [`Store::epoch_deadline_callback`] say. A new store's deadline has
-    /// passed.
+    /// passed. A thread that waits in `memory.atomic.wait` notices the deadline within some ten milliseconds.
     ///
     /// ```
     /// # fn main() -> engine::Result<()> {
@@ -336,6 +337,37 @@ impl<T: 'static> StoreContextMut<'_, T> {
         self.0.opaque.set_epoch_deadline(ticks);
     }
 
+    /// Does what a program does at its deadline, if that has passed: for functions of the host's that take long or wait, which they do
+    /// in slices. Without [`Config::epoch_interruption`](super::Config) there are no deadlines.
+    ///
+    /// ```
+    /// # fn main() -> engine::Result<()> {
+    /// use engine::{Caller, Config, Engine, Func, Store, Trap};
+    /// use std::time::Duration;
+    /// let config = Config::new(gc_null::COLLECTOR.with(&Default::default()).unwrap()).epoch_interruption(true);
+    /// let engine = Engine::with_config(config)?;
+    /// let mut store = Store::new(&engine, ())?;
+    /// store.set_epoch_deadline(1);
+    /// let forever = Func::wrap(&mut store, |mut caller: Caller<'_, ()>| -> engine::Result<()> {
+    ///     loop {
+    ///         std::thread::sleep(Duration::from_millis(1));
+    ///         caller.check_epoch_deadline()?;
+    ///     }
+    /// })?;
+    /// engine.increment_epoch();
+    /// assert_eq!(forever.call(&mut store, &[]).unwrap_err().trap(), Some(Trap::Interrupt));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What ends the program: pass it on.
+    pub fn check_epoch_deadline(&mut self) -> Result<()> {
+        let inner: *mut StoreInner<T> = self.0;
+        // SAFETY: the pointer is to all of the `StoreInner<T>`, and `self` is not used until the check is over.
+        unsafe { check_deadline(inner.cast()) }
+    }
+
     /// As [`Store::gc`].
     pub fn gc(&mut self, kind: CollectionKind) -> Outcome {
         let request = Collection { reason: Reason::Explicit, kind, budget: None };
@@ -483,6 +515,14 @@ impl<'a, T: 'static> Caller<'a, T> {
     /// As [`Store::gc`].
     pub fn gc(&mut self, kind: CollectionKind) -> Outcome {
         self.store.gc(kind)
+    }
+
+    /// As [`StoreContextMut::check_epoch_deadline`].
+    ///
+    /// # Errors
+    /// As [`StoreContextMut::check_epoch_deadline`].
+    pub fn check_epoch_deadline(&mut self) -> Result<()> {
+        self.store.check_epoch_deadline()
     }
 
     /// The instance whose code called; `None` when the host did.

@@ -10,7 +10,7 @@ use super::arch;
 use super::instance::{self, Segment, range};
 use super::memory::Memory;
 use super::objects::{Novelty, span};
-use super::shared::{Expected, WaitResult};
+use super::shared::{Expected, SharedMemory, WaitResult};
 use super::store::{Pending, StoreOpaque};
 use super::table;
 use super::unwind::{self, Target};
@@ -20,6 +20,7 @@ use crate::vm::{Builtin, NULL_ELEMENT, VMContext, for_each_builtin};
 use gc_api::{BulkSource, BulkWrite, CellKind, GcKind, NewObject, RefRange, SlowOp, VMGcRef};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a builtin did not return.
@@ -30,6 +31,43 @@ enum Raised {
     Noted,
     /// The deadline has passed, and the host has said what is to be done then.
     Deadline,
+    /// The thread waits, without the store: what the host does at the deadline may use that.
+    Wait(Wait),
+}
+
+/// What `memory.atomic.wait` waits for.
+struct Wait {
+    memory: Arc<SharedMemory>,
+    at: usize,
+    expected: Expected,
+    timeout: Option<Duration>,
+}
+
+/// How long a deadline may have passed before a thread that waits notices it. An epoch is a number that anything may advance, a
+/// signal handler included, so nobody can be woken by it.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+impl Wait {
+    /// Waits: what the instruction gives.
+    ///
+    /// # Errors
+    /// What ends the program at the deadline.
+    ///
+    /// # Safety
+    /// As [`check_deadline`].
+    unsafe fn until_woken(&self, this: *mut StoreOpaque) -> crate::api::Result<u64> {
+        // SAFETY: the caller's promise; the reference is gone at once.
+        let deadlines = unsafe { &*this }.engine().config().epoch_interruption;
+        let patience = if deadlines { PATIENCE } else { Duration::MAX };
+        // SAFETY: the caller's promise.
+        let mut look = || unsafe { check_deadline(this) };
+        let result = self.memory.wait_unless(self.at, self.expected, self.timeout, patience, &mut look)?;
+        Ok(match result {
+            WaitResult::Woken => 0,
+            WaitResult::Mismatch => 1,
+            WaitResult::TimedOut => 2,
+        })
+    }
 }
 
 impl From<Trap> for Raised {
@@ -89,11 +127,33 @@ unsafe fn run(vmctx: *mut VMContext, builtin: impl FnOnce(&mut StoreOpaque, u32)
             Ok(Err(error)) => Pending::Error(error),
             Err(payload) => Pending::from_panic(payload),
         },
+        // SAFETY: as above.
+        Ok(Err(Raised::Wait(wait))) => match catch_unwind(AssertUnwindSafe(|| unsafe { wait.until_woken(this) })) {
+            Ok(Ok(result)) => return result,
+            Ok(Err(error)) => Pending::Error(error),
+            Err(payload) => Pending::from_panic(payload),
+        },
         Err(payload) => Pending::from_panic(payload),
     };
     // SAFETY: as above.
     unsafe { (*this).set_pending(pending) };
     u64::MAX
+}
+
+/// Does what a program does at its deadline, if that has passed.
+///
+/// # Errors
+/// What ends the program.
+///
+/// # Safety
+/// `this` is what [`VMStoreContext::store`](crate::vm::VMStoreContext) holds or may hold, and the store is in no other use.
+pub unsafe fn check_deadline(this: *mut StoreOpaque) -> crate::api::Result<()> {
+    // SAFETY: the caller's promise; the reference is gone before the host is asked.
+    if unsafe { &*this }.deadline_passed() {
+        // SAFETY: the caller's promise.
+        unsafe { ask_at_deadline(this)? };
+    }
+    Ok(())
 }
 
 /// Has the host decide what happens at the deadline.
@@ -258,11 +318,7 @@ fn atomic_wait(
     let (memory, at) = atomic_place(store, instance, memory, index, offset, expected.bytes())?;
     let memory = memory.shared().ok_or(Trap::ExpectedSharedMemory)?;
     let timeout = u64::try_from(timeout as i64).ok().map(Duration::from_nanos);
-    Ok(match memory.wait(at, expected, timeout) {
-        WaitResult::Woken => 0,
-        WaitResult::Mismatch => 1,
-        WaitResult::TimedOut => 2,
-    })
+    Err(Raised::Wait(Wait { memory: memory.clone(), at, expected, timeout }))
 }
 
 fn atomic_wait32(

@@ -104,6 +104,13 @@ impl StoreOpaque {
         unsafe { (*self.vm()).epoch_deadline = now.saturating_add(ticks) };
     }
 
+    /// Whether there are deadlines, and the store's has passed.
+    pub fn deadline_passed(&self) -> bool {
+        let now = self.engine().epoch().load(Ordering::Relaxed);
+        // SAFETY: as above.
+        self.engine().config().epoch_interruption && now >= unsafe { (*self.vm()).epoch_deadline }
+    }
+
     /// Replaces the fuel.
     pub fn set_fuel(&mut self, fuel: u64) {
         self.fuel_reserve = fuel.saturating_sub(i64::MAX as u64);

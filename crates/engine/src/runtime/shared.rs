@@ -12,6 +12,7 @@ use crate::types::MemoryType;
 use crate::vm::VMMemory;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::slice;
@@ -168,6 +169,25 @@ impl SharedMemory {
     /// # Panics
     /// When the value is not inside the memory, or not aligned.
     pub fn wait(&self, at: usize, expected: Expected, timeout: Option<Duration>) -> WaitResult {
+        let result = self.wait_unless::<Infallible>(at, expected, timeout, Duration::MAX, &mut || Ok(()));
+        result.unwrap_or_else(|never| match never {})
+    }
+
+    /// As [`Self::wait`], but looks every `patience` whether to go on: the thread keeps its place in the queue meanwhile.
+    ///
+    /// # Errors
+    /// What `look` gives for a reason to wait no longer.
+    ///
+    /// # Panics
+    /// As [`Self::wait`], and when `look` does.
+    pub fn wait_unless<E>(
+        &self,
+        at: usize,
+        expected: Expected,
+        timeout: Option<Duration>,
+        patience: Duration,
+        look: &mut dyn FnMut() -> Result<(), E>,
+    ) -> Result<WaitResult, E> {
         let place = &self.bytes()[at..][..expected.bytes()];
         assert!(at.is_multiple_of(expected.bytes()), "an atomic access is aligned");
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -181,25 +201,23 @@ impl SharedMemory {
                 }
             };
             if !same {
-                return WaitResult::Mismatch;
+                return Ok(WaitResult::Mismatch);
             }
             let waiter = Arc::new(Waiter { thread: thread::current(), notified: AtomicBool::new(false) });
             waiters.entry(at).or_default().push_back(waiter.clone());
             waiter
         };
+        let place = Place { memory: self, at, waiter: &waiter };
         // Threads wake up without a reason, too.
         while !waiter.notified.load(Ordering::SeqCst) {
-            let Some(deadline) = deadline else {
-                thread::park();
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return self.give_up(at, &waiter);
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(place.give_up());
             }
-            thread::park_timeout(left);
+            thread::park_timeout(left.map_or(patience, |left| left.min(patience)));
+            look()?;
         }
-        WaitResult::Woken
+        Ok(WaitResult::Woken)
     }
 
     /// Takes a waiter out whose time is over, unless it has been taken out meanwhile.
@@ -230,6 +248,25 @@ impl SharedMemory {
             waiters.remove(&at);
         }
         count as u32
+    }
+}
+
+/// A waiter's place in a queue, which it leaves in whatever way its wait ends.
+struct Place<'a> {
+    memory: &'a SharedMemory,
+    at: usize,
+    waiter: &'a Arc<Waiter>,
+}
+
+impl Place<'_> {
+    fn give_up(&self) -> WaitResult {
+        self.memory.give_up(self.at, self.waiter)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 
