@@ -26,6 +26,29 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Threads
+//!
+//! | types | may go to another thread (`Send`) | several threads may use it (`Sync`) |
+//! |---|---|---|
+//! | [`Config`], [`Engine`], [`Module`], [`Linker`], [`InstancePre`], [`SharedMemory`], [`StructRefPre`], [`ArrayRefPre`], [`RecGroup`] | yes | yes |
+//! | [`Store`], [`StoreContextMut`], [`Caller`], [`RootScope`] | if the host's data may | if the host's data may |
+//! | handles: [`Instance`], [`Func`], [`TypedFunc`], [`Global`], [`Table`], [`Memory`], [`Tag`], [`Extern`], [`Rooted`], [`Val`] | yes; they are of use with their store only | yes |
+//! | values: [`Error`], [`Trap`], [`Stats`], [`types`] | yes | yes |
+//!
+//! A store runs one program at a time, since running takes it mutably; threads that share a [`SharedMemory`] have a store each.
+//!
+//! # Panics
+//!
+//! No module and no input of a program makes the engine panic: what is wrong with a module is an [`Error`] of its loading, what a
+//! program does wrong is a [`Trap`], and a heap that is found to be corrupt is an error of the kind
+//! [`Corruption`](ErrorKind::Corruption). What panics is an embedder's mistake, and each method's documentation says so:
+//!
+//! * a handle is used with another store than its own, or a type's index with another engine;
+//! * a [`Rooted`] is used after the end of its [`RootScope`], by a method that cannot give an error;
+//! * an epoch deadline is set without [`Config::epoch_interruption`].
+//!
+//! A panic in a function of the host's unwinds through the program to whoever called it; the store can be used afterwards.
 
 mod api;
 mod compile;

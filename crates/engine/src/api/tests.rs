@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 mod interrupts;
+mod lifetimes;
 mod limits;
 mod linking;
 mod pools;
