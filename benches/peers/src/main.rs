@@ -6,6 +6,7 @@
 //! run under the first collector of each engine only, and have a table of their own.
 
 mod compile;
+mod instantiate;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
@@ -46,6 +47,8 @@ struct Args {
 enum Measurement {
     /// Compilation of large modules.
     Compile(compile::CompileArgs),
+    /// A store, an instance, a call, and the end of them, with and without pools.
+    Instantiate(instantiate::InstantiateArgs),
 }
 
 /// A program that exports `run: (i32) -> i32`.
@@ -254,8 +257,10 @@ fn main() -> Result<()> {
 
 fn compare() -> Result<()> {
     let args = Args::parse();
-    if let Some(Measurement::Compile(args)) = &args.command {
-        return compile::run(args);
+    match &args.command {
+        Some(Measurement::Compile(args)) => return compile::run(args),
+        Some(Measurement::Instantiate(args)) => return instantiate::run(args),
+        None => {}
     }
     let mut peers = gleaner(&args);
     peers.extend(wasmtime(&args));

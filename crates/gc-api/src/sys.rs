@@ -1,9 +1,21 @@
 //! The system calls of this crate: reserving, committing and returning address space.
+//!
+//! [`Reservation::wipe`] makes memory zero again for whoever uses it next. What costs there is not the zeroes but page faults: a
+//! page that is returned to the system and touched again costs some hundred times what 4 KiB of `memset` cost. So what is
+//! resident is cleared where it is, up to a limit; only the rest goes back.
 
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 use std::ffi::c_void;
 use std::io;
+use std::ops::Range;
 use std::ptr::{self, NonNull};
+
+/// [`Reservation::wipe`] clears so many bytes without a look at which are resident: that is cheaper than the system call.
+const CLEARED_BYTES: usize = 64 << 10;
+/// [`Reservation::wipe`] looks for resident pages in so many bytes: the look costs time for each page, resident or not.
+const SCANNED_BYTES: usize = 4 << 20;
+/// Pages that one system call tells about.
+const SCAN_STEP: usize = 1 << 10;
 
 /// A private, anonymous mapping that is unmapped when dropped. Starts inaccessible.
 #[derive(Debug)]
@@ -37,13 +49,18 @@ impl Reservation {
     /// # Errors
     /// The system's, most likely `ENOMEM` when the process has used up its address space.
     pub fn new(bytes: usize) -> io::Result<Self> {
-        let bytes = bytes.max(1).next_multiple_of(page_size());
+        let bytes = Reservation::rounded(bytes);
         // SAFETY: a fresh private mapping at an address that the system chooses.
         let base = unsafe {
             mm::mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)?
         };
         let base = NonNull::new(base.cast()).expect("mmap returns no null");
         Ok(Reservation { base, bytes })
+    }
+
+    /// The length of a reservation of `bytes` bytes.
+    pub fn rounded(bytes: usize) -> usize {
+        bytes.max(1).next_multiple_of(page_size())
     }
 
     /// The first byte of the range.
@@ -102,6 +119,88 @@ impl Reservation {
         Ok(())
     }
 
+    /// Makes accessible pages read as zero. Up to `keep` bytes of what is resident among the first 4 MiB are cleared and stay
+    /// resident; the rest is given back to the system.
+    ///
+    /// # Errors
+    /// The system's: then some of the contents may still be there.
+    ///
+    /// # Panics
+    /// When the range is not inside the reservation, or not one of whole pages.
+    pub fn wipe(&self, offset: usize, bytes: usize, keep: usize) -> io::Result<()> {
+        self.check(offset, bytes);
+        let page = page_size();
+        assert!(offset.is_multiple_of(page) && bytes.is_multiple_of(page), "whole pages are wiped");
+        if bytes <= CLEARED_BYTES.min(keep) {
+            self.clear(offset, bytes);
+            return Ok(());
+        }
+        // Up to here all is zero, or given back.
+        let mut done = offset;
+        let mut left = keep / page * page;
+        self.for_each_resident(offset, bytes.min(SCANNED_BYTES), |found| {
+            let kept = found.len().min(left);
+            // What is not resident may be with the system, swapped out: it goes back as well.
+            self.discard(done, found.start - done)?;
+            self.clear(found.start, kept);
+            left -= kept;
+            done = found.start + kept;
+            Ok(())
+        })?;
+        self.discard(done, offset + bytes - done)
+    }
+
+    /// Bytes of a range's pages that are in memory.
+    ///
+    /// # Errors
+    /// The system's.
+    ///
+    /// # Panics
+    /// When the range is not inside the reservation.
+    pub fn resident_bytes(&self, offset: usize, bytes: usize) -> io::Result<usize> {
+        self.check(offset, bytes);
+        let mut resident = 0;
+        self.for_each_resident(offset, bytes, |found| {
+            resident += found.len();
+            Ok(())
+        })?;
+        Ok(resident)
+    }
+
+    /// Calls `found` with ranges of offsets whose pages are in memory, in order. What lies between them is not, or is swapped out.
+    fn for_each_resident(
+        &self,
+        offset: usize,
+        bytes: usize,
+        mut found: impl FnMut(Range<usize>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let page = page_size();
+        for start in (offset..offset + bytes).step_by(SCAN_STEP * page) {
+            let len = (offset + bytes - start).min(SCAN_STEP * page);
+            let mut pages = [0u8; SCAN_STEP];
+            // SAFETY: the range is inside this mapping, and `pages` has room for an entry a page.
+            if unsafe { libc::mincore(self.at(start), len, pages.as_mut_ptr().cast()) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let mut at = start;
+            for run in pages[..len.div_ceil(page)].chunk_by(|a, b| a & 1 == b & 1) {
+                let end = at + run.len() * page;
+                if run[0] & 1 == 1 {
+                    found(at..end)?;
+                }
+                at = end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets accessible bytes to 0.
+    fn clear(&self, offset: usize, bytes: usize) {
+        self.check(offset, bytes);
+        // SAFETY: the range is inside this mapping; as in `discard`, its contents are given up on purpose.
+        unsafe { ptr::write_bytes(self.base().wrapping_add(offset), 0, bytes) }
+    }
+
     /// Backs accessible pages with memory before they are touched; a hint that may do nothing.
     pub fn populate(&self, offset: usize, bytes: usize) {
         self.check(offset, bytes);
@@ -125,4 +224,72 @@ impl Drop for Reservation {
 /// Bytes of a page of the system's.
 pub fn page_size() -> usize {
     rustix::param::page_size()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reservation of which `bytes` are accessible.
+    fn open(bytes: usize) -> Reservation {
+        let reservation = Reservation::new(bytes + page_size()).unwrap();
+        reservation.protect(0, bytes, Protection::ReadWrite).unwrap();
+        reservation
+    }
+
+    fn write(reservation: &Reservation, page: usize) {
+        reservation.check(page * page_size(), page_size());
+        // SAFETY: inside the reservation, whose pages the tests make accessible; this thread alone uses it.
+        unsafe { ptr::write_bytes(reservation.base().wrapping_add(page * page_size()), 0xAB, page_size()) }
+    }
+
+    fn is_zero(reservation: &Reservation, bytes: usize) -> bool {
+        reservation.check(0, bytes);
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts(reservation.base(), bytes) }.iter().all(|byte| *byte == 0)
+    }
+
+    #[test]
+    fn what_is_wiped_is_zero_and_keeps_no_more_than_it_may() {
+        let page = page_size();
+        let (small, scanned, large) = (CLEARED_BYTES / page, SCANNED_BYTES / page, 3 * SCANNED_BYTES / page);
+        for pages in [1, small, small + 1, scanned, large] {
+            for keep in [0, 1, 4, 64, 10_000] {
+                // None, the first and last, scattered ones, all.
+                for step in [usize::MAX, pages.max(2) - 1, 7, 1] {
+                    let reservation = open(pages * page);
+                    let written = (0..pages).step_by(step).skip(usize::from(step == usize::MAX));
+                    written.for_each(|i| write(&reservation, i));
+                    reservation.wipe(0, pages * page, keep * page).unwrap();
+                    let resident = reservation.resident_bytes(0, pages * page).unwrap();
+                    assert!(resident <= (keep * page).min(SCANNED_BYTES), "{pages} {keep} {step}: {resident}");
+                    assert!(is_zero(&reservation, pages * page), "{pages} pages, {keep} kept, each {step}th written");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_stays_resident() {
+        let page = page_size();
+        let reservation = open(100 * page);
+        [3, 4, 50, 99].into_iter().for_each(|i| write(&reservation, i));
+        reservation.wipe(0, 100 * page, 3 * page).unwrap();
+        let resident = |i: usize| reservation.resident_bytes(i * page, page).unwrap() == page;
+        assert_eq!((0..100).filter(|i| resident(*i)).collect::<Vec<_>>(), [3, 4, 50]);
+    }
+
+    #[test]
+    fn only_the_range_is_wiped() {
+        let page = page_size();
+        for keep in [0, 4 * page, 1 << 20] {
+            let reservation = open(40 * page);
+            (0..40).for_each(|i| write(&reservation, i));
+            reservation.wipe(2 * page, 30 * page, keep).unwrap();
+            // SAFETY: inside the reservation, and accessible.
+            let bytes = unsafe { std::slice::from_raw_parts(reservation.base(), 40 * page) };
+            let dirty: Vec<usize> = (0..40).filter(|i| bytes[i * page] != 0).collect();
+            assert_eq!(dirty, [0, 1, 32, 33, 34, 35, 36, 37, 38, 39]);
+        }
+    }
 }

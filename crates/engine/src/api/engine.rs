@@ -6,7 +6,7 @@ use crate::info::{CompiledCode, TrampolineType};
 use crate::runtime::builtins;
 use crate::runtime::code::CodeObject;
 use crate::runtime::perfmap;
-use crate::runtime::pool::HeapPool;
+use crate::runtime::pool::Pools;
 use crate::runtime::signals;
 use crate::types::{FuncType, RefType, TypeRegistry, ValType};
 use crate::vm::{Builtin, TableInit};
@@ -47,14 +47,71 @@ pub struct Config {
     /// Whether programs look, at the beginning of functions and of each iteration of loops, whether their store's deadline has
     /// passed: see [`Store::set_epoch_deadline`](super::Store::set_epoch_deadline).
     pub epoch_interruption: bool,
-    /// How many heaps of stores that have been dropped are kept for new ones: with them a store costs a fraction. Each takes as much
-    /// memory as [`Config::initial_heap`]. 16 by default; with 0 there are none.
-    pub pooled_heaps: usize,
+    /// What is kept of stores that have been dropped, for new ones.
+    pub pooling: Pooling,
     /// Whether programs consume fuel: see [`Store::set_fuel`](super::Store::set_fuel).
     pub consume_fuel: bool,
     /// Whether relaxed vector instructions give the results of the specification's deterministic profile, which are the same on
     /// every machine, rather than what this machine computes fastest. What a NaN looks like is left open all the same.
     pub relaxed_simd_deterministic: bool,
+}
+
+/// What an engine keeps of stores that have been dropped, for new ones: with it a store costs a fraction, since it makes few system
+/// calls and touches few pages for the first time. Nothing that a store left in them can be seen by the next.
+///
+/// ```
+/// # fn main() -> engine::Result<()> {
+/// use engine::{Config, Engine, Instance, Module, Pooling, Store};
+/// # let gc = gc_null::COLLECTOR.with(&Default::default()).unwrap();
+/// let pooling = Pooling { memories: 2, ..Pooling::default() };
+/// let engine = Engine::with_config(Config::new(gc).pooling(pooling))?;
+/// let module = Module::new(&engine, "(module (memory 1))")?;
+/// let mut store = Store::new(&engine, ())?;
+/// for _ in 0..3 {
+///     Instance::new(&mut store, &module, &[])?;
+/// }
+/// drop(store);
+/// assert_eq!((engine.pool_usage().heaps, engine.pool_usage().memories), (1, 2));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pooling {
+    /// Heaps of objects, each of [`Config::initial_heap`] bytes. 16 by default.
+    pub heaps: usize,
+    /// Linear memories, but for shared ones; each takes the address space that it had, mostly 8 GiB. 16 by default.
+    pub memories: usize,
+    /// Elements of tables of more than 128 KiB, each of which takes 2 GiB of address space. Smaller ones are the allocator's. 16 by
+    /// default.
+    pub tables: usize,
+    /// Bytes that each memory and each table keeps, at most. What it has more is returned to the system. 1 MiB by default.
+    pub resident: usize,
+}
+
+impl Pooling {
+    /// Nothing.
+    pub const NONE: Pooling = Pooling { heaps: 0, memories: 0, tables: 0, resident: 0 };
+}
+
+impl Default for Pooling {
+    fn default() -> Pooling {
+        Pooling { heaps: 16, memories: 16, tables: 16, resident: 1 << 20 }
+    }
+}
+
+/// What an engine keeps at the moment: see [`Pooling`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PoolUsage {
+    /// Heaps of objects.
+    pub heaps: usize,
+    /// Linear memories.
+    pub memories: usize,
+    /// Bytes that these have of the system.
+    pub memory_bytes: u64,
+    /// Elements of tables.
+    pub tables: usize,
+    /// Bytes that these have of the system.
+    pub table_bytes: u64,
 }
 
 /// How accesses through null are found.
@@ -97,7 +154,7 @@ impl Config {
             epoch_interruption: false,
             consume_fuel: false,
             relaxed_simd_deterministic: false,
-            pooled_heaps: 16,
+            pooling: Pooling::default(),
         }
     }
 
@@ -167,9 +224,9 @@ impl Config {
         self
     }
 
-    /// Sets [`Config::pooled_heaps`].
-    pub fn pooled_heaps(mut self, heaps: usize) -> Config {
-        self.pooled_heaps = heaps;
+    /// Sets [`Config::pooling`].
+    pub fn pooling(mut self, pooling: Pooling) -> Config {
+        self.pooling = pooling;
         self
     }
 
@@ -197,7 +254,7 @@ struct Inner {
     trampolines: RwLock<Trampolines>,
     /// The epoch, which compiled code reads.
     epoch: AtomicU64,
-    heaps: HeapPool,
+    pools: Pools,
     /// The addresses of the builtins' trampolines.
     builtins: Box<[Code]>,
     _builtin_code: Arc<CodeObject>,
@@ -291,14 +348,14 @@ impl Engine {
         let name = |i: usize| format!("builtin {}", Builtin::ALL[i].name());
         let builtin_code = publish(config.profiler, trampolines, name)?;
         let builtins = (0..Builtin::ALL.len()).map(|i| Code(builtin_code.address(i).cast())).collect();
-        let heaps = HeapPool::new(config.pooled_heaps);
+        let pools = Pools::new(config.pooling);
         Ok(Engine(Arc::new(Inner {
             config,
             registry,
             compiler,
             trampolines: RwLock::default(),
             epoch: AtomicU64::new(0),
-            heaps,
+            pools,
             builtins,
             _builtin_code: builtin_code,
         })))
@@ -327,9 +384,14 @@ impl Engine {
         &self.0.epoch
     }
 
-    /// The heaps that no store uses.
-    pub(crate) fn heaps(&self) -> &HeapPool {
-        &self.0.heaps
+    /// What no store uses.
+    pub(crate) fn pools(&self) -> &Pools {
+        &self.0.pools
+    }
+
+    /// What is kept at the moment of stores that have been dropped. Takes time for each page that the pools may have.
+    pub fn pool_usage(&self) -> PoolUsage {
+        self.0.pools.usage()
     }
 
     /// How the engine was configured.

@@ -123,7 +123,7 @@ impl Table {
         let record = SendRecord(VMTable { base: ptr::null_mut(), length: 0 });
         let vm = store.own(record).cast();
         // SAFETY: the record lives as long as the store.
-        let table = unsafe { table::Table::new(ty, vm, store.engine().config().table_init) }
+        let table = unsafe { table::Table::new(ty, vm, store.engine().config().table_init, store.engine().pools()) }
             .ok_or_else(|| Error::system("making a table", table::refusal(ty.min)))?;
         let id = store.tables.len() as u32;
         store.tables.push(table);
@@ -245,8 +245,8 @@ impl Memory {
         let record = SendRecord(VMMemory::empty());
         let vm = store.own(record).cast();
         // SAFETY: the record lives as long as the store.
-        let memory =
-            unsafe { LocalMemory::new(ty, vm) }.map_err(|error| Error::system("making a linear memory", error))?;
+        let memory = unsafe { LocalMemory::new(ty, vm, store.engine().pools()) }
+            .map_err(|error| Error::system("making a linear memory", error))?;
         let id = store.memories.len() as u32;
         store.memories.push(memory::Memory::Local(memory));
         Ok(Memory { store: store.id(), id })

@@ -22,7 +22,7 @@ mod values;
 mod zeal;
 
 pub use crate::vm::TableInit;
-pub use engine::{Config, Engine, NullChecks, Profiler};
+pub use engine::{Config, Engine, NullChecks, PoolUsage, Pooling, Profiler};
 pub use error::{Error, ErrorKind, ImportProblem, LinkError, Result, Trap, WasmBacktrace, WasmFrame};
 pub use externs::{Extern, Global, Memory, Table, Tag};
 pub use func::{Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmTy};

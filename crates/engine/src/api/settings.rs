@@ -1,6 +1,6 @@
 //! What an engine is made of, for people to read and for records of experiments.
 
-use super::engine::{NullChecks, Profiler};
+use super::engine::{NullChecks, Pooling, Profiler};
 use super::{Config, Engine, Zeal};
 use crate::compile::OptLevel;
 use crate::limits::LIMITS;
@@ -113,7 +113,7 @@ impl Config {
             table_init,
             call_indirect_cache,
             epoch_interruption,
-            pooled_heaps,
+            pooling: Pooling { heaps, memories, tables, resident },
             consume_fuel,
             relaxed_simd_deterministic,
         } = self;
@@ -148,7 +148,10 @@ impl Config {
             ("epoch_interruption", Switch(*epoch_interruption)),
             ("consume_fuel", Switch(*consume_fuel)),
             ("relaxed_simd_deterministic", Switch(*relaxed_simd_deterministic)),
-            ("pooled_heaps", Number(*pooled_heaps as u64)),
+            ("pooled_heaps", Number(*heaps as u64)),
+            ("pooled_memories", Number(*memories as u64)),
+            ("pooled_tables", Number(*tables as u64)),
+            ("pooled_resident", Bytes(*resident as u64)),
         ]
     }
 }

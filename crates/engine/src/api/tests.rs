@@ -12,6 +12,7 @@ mod interrupts;
 mod lifetimes;
 mod limits;
 mod linking;
+mod pooled_memories;
 mod pools;
 mod references;
 

@@ -2,6 +2,7 @@
 
 use super::const_expr::{evaluate, write_global};
 use super::memory::{LocalMemory, Memory, MemoryError};
+use super::pool::Pools;
 use super::shared::SharedMemory;
 use super::store::{Global, StoreOpaque, Tag};
 use super::table::{Elements, Source, Table, Words, element, refusal};
@@ -262,7 +263,7 @@ fn initialise(store: &mut StoreOpaque, index: u32, imports: &[ImportedItem]) -> 
         store.allow_table(ty)?;
         let vm = store.instances[index as usize].part::<VMTable>(offsets.tables, i);
         // SAFETY: the context lives until the store is dropped, or this table is in `roll_back`.
-        let table = unsafe { Table::new(*ty, vm, store.engine().config().table_init) }
+        let table = unsafe { Table::new(*ty, vm, store.engine().config().table_init, store.engine().pools()) }
             .ok_or_else(|| Error::system("making a table", refusal(ty.min)))?;
         tables.push(store.tables.len() as u32);
         store.tables.push(table);
@@ -270,7 +271,8 @@ fn initialise(store: &mut StoreOpaque, index: u32, imports: &[ImportedItem]) -> 
     for (i, ty) in info.memories[memories.len()..].iter().enumerate() {
         store.allow_memory(ty)?;
         let vm = store.instances[index as usize].part::<VMMemory>(offsets.memories, i);
-        let memory = define_memory(*ty, vm).map_err(|error| Error::system("making a linear memory", error))?;
+        let memory = define_memory(*ty, vm, store.engine().pools())
+            .map_err(|error| Error::system("making a linear memory", error))?;
         memories.push(store.memories.len() as u32);
         store.memories.push(memory);
     }
@@ -322,7 +324,7 @@ fn initialise(store: &mut StoreOpaque, index: u32, imports: &[ImportedItem]) -> 
 }
 
 /// Makes a memory, described by `vm`: a place in an instance's context that the store keeps for as long as the memory.
-fn define_memory(ty: MemoryType, vm: NonNull<VMMemory>) -> Result<Memory, MemoryError> {
+fn define_memory(ty: MemoryType, vm: NonNull<VMMemory>, pools: &Pools) -> Result<Memory, MemoryError> {
     if ty.shared {
         let memory = Arc::new(SharedMemory::new(ty)?);
         let record = VMMemory { base: memory.vm().as_ptr().cast(), ..VMMemory::empty() };
@@ -331,7 +333,7 @@ fn define_memory(ty: MemoryType, vm: NonNull<VMMemory>) -> Result<Memory, Memory
         return Ok(Memory::Shared(memory));
     }
     // SAFETY: the context lives until the store is dropped, or this memory is in `roll_back`.
-    Ok(Memory::Local(unsafe { LocalMemory::new(ty, vm) }?))
+    Ok(Memory::Local(unsafe { LocalMemory::new(ty, vm, pools) }?))
 }
 
 /// Fills in a segment of references into the heap.
@@ -359,8 +361,7 @@ fn roll_back(store: &mut StoreOpaque, mark: Mark) {
     for id in mark.globals..store.globals.len() {
         write_global(store, id as u32, 0);
     }
-    store.tables.truncate(mark.tables);
-    store.memories.truncate(mark.memories);
+    store.give_back_from(mark.tables, mark.memories);
     store.globals.truncate(mark.globals);
     store.tags.truncate(mark.tags);
     store.truncate_funcs(mark.funcs);
@@ -571,7 +572,8 @@ pub fn table_copy(
 
 /// `table.grow` of the store's table `id`; a reference in `raw` is borrowed. The old length, or `None` when it cannot grow.
 pub fn table_grow(store: &mut StoreOpaque, id: u32, delta: u64, raw: u64) -> Option<u64> {
-    let old = store.tables[id as usize].grow(delta)?;
+    let engine = store.engine().clone();
+    let old = store.tables[id as usize].grow(delta, engine.pools())?;
     fill_new(store, id, old, raw, delta);
     Some(old)
 }

@@ -9,7 +9,10 @@
 //!   memory with 64-bit indices and ordinary pages has [`MEMORY_GUARD`] bytes behind that.
 //!
 //! A memory cannot grow beyond its reservation, whatever its type says.
+//!
+//! A store's own memory gets its reservation from a pool and leaves it there: see [`super::pool`].
 
+use super::pool::{Pools, Spare, Use};
 use super::shared::{self, SharedMemory};
 use crate::types::MemoryType;
 use crate::vm::{BoundsCheck, MEMORY_GUARD, MEMORY_RESERVATION, VMMemory};
@@ -152,27 +155,32 @@ impl Memory {
     }
 }
 
-/// Address space for all that a memory can become. All of it that is accessible was zero when it became so.
+/// Address space for all that a memory can become. Whatever becomes accessible reads as zero.
 pub struct Space {
     ty: MemoryType,
     reservation: Reservation,
     /// Pages that there is room for.
     max: u64,
+    /// Bytes that were accessible at first.
+    accessible: usize,
 }
 
 impl Space {
-    /// Reserves the space; nothing of it is accessible.
+    /// Space for a memory, with the pages accessible that it has at the start.
     ///
     /// # Errors
     /// When the memory would be too large at the start, or the system has no room for it.
-    pub fn new(ty: MemoryType) -> Result<Space, MemoryError> {
+    pub fn new(ty: MemoryType, pools: Option<&Pools>) -> Result<Space, MemoryError> {
         let bytes = ty.bytes(ty.min);
         if bytes > MAX_MEMORY_BYTES {
             return Err(MemoryError::Limit { pages: ty.min, page: ty.bytes(1) });
         }
-        let (reservation, room) = reserve(&ty).map_err(|cause| MemoryError::System { bytes, cause })?;
+        let refused = |cause| MemoryError::System { bytes, cause };
+        let (Spare { reservation, accessible }, room) = reserve(&ty, pools).map_err(refused)?;
         let max = (room >> ty.page_size_log2).min(ty.max.unwrap_or(u64::MAX)).min(max_pages(&ty));
-        Ok(Space { ty, reservation, max })
+        let space = Space { ty, reservation, max, accessible };
+        space.start().map_err(refused)?;
+        Ok(space)
     }
 
     /// The memory's type, as it was declared.
@@ -191,20 +199,23 @@ impl Space {
     /// When they would be more than the maximum, or there is no room for; or the system's.
     pub fn grow(&self, old: u64, delta: u64) -> io::Result<u64> {
         let new = old.checked_add(delta).filter(|new| *new <= self.max).ok_or(io::ErrorKind::OutOfMemory)?;
-        // The system's pages may be larger than the memory's, so that the first of them is accessible already.
-        let system_pages = |pages| (self.ty.bytes(pages) as usize).next_multiple_of(page_size());
-        let (from, to) = (system_pages(old), system_pages(new));
+        let (from, to) = (self.system_bytes(old), self.system_bytes(new));
         self.reservation.protect(from, to - from, Protection::ReadWrite)?;
         Ok(new)
     }
 
-    /// Makes the pages accessible that the memory has at the start.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn start(&self) -> Result<(), MemoryError> {
-        let started = self.grow(0, self.ty.min);
-        started.map(|_| ()).map_err(|cause| MemoryError::System { bytes: self.ty.bytes(self.ty.min), cause })
+    /// Makes the pages accessible that the memory has at the start, and no others.
+    fn start(&self) -> io::Result<()> {
+        let (now, wanted) = (self.accessible, self.system_bytes(self.ty.min));
+        match now < wanted {
+            true => self.reservation.protect(now, wanted - now, Protection::ReadWrite),
+            false => self.reservation.protect(wanted, now - wanted, Protection::None),
+        }
+    }
+
+    /// Bytes that are accessible when the memory has so many pages: the system's pages may be larger than the memory's.
+    fn system_bytes(&self, pages: u64) -> usize {
+        (self.ty.bytes(pages) as usize).next_multiple_of(page_size())
     }
 }
 
@@ -224,12 +235,18 @@ impl LocalMemory {
     ///
     /// # Safety
     /// `vm` is valid for writes, and nothing but compiled code of the same store uses it, until the memory is dropped.
-    pub unsafe fn new(ty: MemoryType, vm: NonNull<VMMemory>) -> Result<LocalMemory, MemoryError> {
-        let space = Space::new(ty)?;
-        space.start()?;
+    pub unsafe fn new(ty: MemoryType, vm: NonNull<VMMemory>, pools: &Pools) -> Result<LocalMemory, MemoryError> {
+        let space = Space::new(ty, Some(pools))?;
         let memory = LocalMemory { vm, space, pages: ty.min };
         memory.publish();
         Ok(memory)
+    }
+
+    /// Leaves the space to the next memory.
+    pub fn give_back(self, pools: &Pools) {
+        let space = &self.space;
+        let (used, first) = (space.system_bytes(self.pages), space.system_bytes(space.ty.min));
+        pools.give_back(Use::Memory, self.space.reservation, used, first);
     }
 
     /// The type, with the current size as the minimum.
@@ -276,18 +293,22 @@ impl LocalMemory {
 }
 
 /// Address space for a memory, and how many bytes of it the memory may have.
-fn reserve(ty: &MemoryType) -> io::Result<(Reservation, u64)> {
+fn reserve(ty: &MemoryType, pools: Option<&Pools>) -> io::Result<(Spare, u64)> {
+    let least = ty.bytes(ty.min);
+    let reserve = |bytes: u64| match pools {
+        Some(pools) => pools.reserve(Use::Memory, bytes as usize, (least as usize).next_multiple_of(page_size())),
+        None => Ok(Spare { reservation: Reservation::new(bytes as usize)?, accessible: 0 }),
+    };
     let guard = match BoundsCheck::of(ty) {
-        BoundsCheck::None => return Ok((Reservation::new(MEMORY_RESERVATION as usize)?, ty.bytes(max_pages(ty)))),
+        BoundsCheck::None => return Ok((reserve(MEMORY_RESERVATION)?, ty.bytes(max_pages(ty)))),
         BoundsCheck::Index => MEMORY_GUARD,
         BoundsCheck::End => 0,
     };
-    let least = ty.bytes(ty.min);
     let max = ty.max.map_or(UNBOUNDED_RESERVATION, |max| ty.bytes(max)).min(ty.bytes(max_pages(ty)));
     let mut room = max.clamp(least, MAX_MEMORY_BYTES);
     loop {
-        match Reservation::new((room + guard) as usize) {
-            Ok(reservation) => return Ok((reservation, room)),
+        match reserve(room + guard) {
+            Ok(spare) => return Ok((spare, room)),
             Err(error) if room == least => return Err(error),
             Err(_) => room = (room / 2).max(least),
         }
@@ -309,7 +330,7 @@ mod tests {
 
     fn memory(ty: MemoryType, vm: &mut VMMemory) -> Result<LocalMemory, MemoryError> {
         // SAFETY: callers let the record live longer than the memory.
-        unsafe { LocalMemory::new(ty, NonNull::from(vm)) }
+        unsafe { LocalMemory::new(ty, NonNull::from(vm), &Pools::new(crate::api::Pooling::NONE)) }
     }
 
     #[test]

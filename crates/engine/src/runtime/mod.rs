@@ -20,3 +20,4 @@ pub mod signals;
 pub mod store;
 pub mod table;
 pub mod unwind;
+pub mod zeroed;

@@ -77,8 +77,7 @@ impl SharedMemory {
     /// # Errors
     /// When it would be too large, or the system has no room for it.
     pub fn new(ty: MemoryType) -> Result<SharedMemory, MemoryError> {
-        let space = Space::new(ty)?;
-        space.start()?;
+        let space = Space::new(ty, None)?;
         let vm = VMMemory { base: space.base(), length: AtomicU64::new(ty.bytes(ty.min)) };
         Ok(SharedMemory { vm, space, growth: Mutex::default(), waiters: Mutex::default() })
     }

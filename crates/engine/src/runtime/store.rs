@@ -187,7 +187,7 @@ impl StoreOpaque {
     /// When there is no address space or memory for a heap.
     pub fn new(engine: &Engine) -> Result<StoreOpaque> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let heap = match engine.heaps().take() {
+        let heap = match engine.pools().take_heap() {
             Some(heap) => heap,
             None => StoreOpaque::new_heap(engine)?,
         };
@@ -419,6 +419,18 @@ impl StoreOpaque {
     }
 
     // ---- Memories ----
+
+    /// Takes out the tables and memories from these ids on, which nobody can reach, and leaves what they hold of the system to the next
+    /// ones.
+    pub fn give_back_from(&mut self, tables: usize, memories: usize) {
+        let pools = self.engine.pools();
+        self.tables.drain(tables..).for_each(|table| table.give_back(pools));
+        for memory in self.memories.drain(memories..) {
+            if let Memory::Local(memory) = memory {
+                memory.give_back(pools);
+            }
+        }
+    }
 
     /// The id of a shared memory, which becomes one of this store's unless it is already.
     pub fn adopt(&mut self, memory: &Arc<SharedMemory>) -> u32 {
@@ -834,7 +846,8 @@ impl Drop for StoreOpaque {
         // SAFETY: taken once; nothing looks at it afterwards.
         let heap = unsafe { ManuallyDrop::take(&mut self.heap) };
         if !self.corrupt && !std::thread::panicking() {
-            self.engine.heaps().give_back(heap, &self.memory, self.initial_heap);
+            self.engine.pools().give_back_heap(heap, &self.memory, self.initial_heap);
+            self.give_back_from(0, 0);
         }
         for function in &self.host_funcs {
             // SAFETY: made by `Box::leak` in `push_host_func`, freed once; compiled code that knows it will not run again.

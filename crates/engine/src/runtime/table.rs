@@ -38,7 +38,9 @@
 //! With [`TableInit::Eager`] words are addresses, 0 is null, and everything is made at instantiation.
 
 use super::instance::segment_func;
+use super::pool::Pools;
 use super::store::StoreOpaque;
+use super::zeroed::{Zeroable, ZeroedVec};
 use crate::types::TableType;
 use crate::vm::{NULL_ELEMENT, TableInit, VMFuncRef, VMTable};
 use gc_api::RefCell32;
@@ -71,7 +73,7 @@ pub enum Elements {
     /// Function references.
     Funcs(FuncElements),
     /// References into the heap.
-    Refs(Vec<RefCell32>),
+    Refs(ZeroedVec<RefCell32>),
 }
 
 impl Table {
@@ -79,14 +81,23 @@ impl Table {
     ///
     /// # Safety
     /// `vm` is valid for writes, and nothing but compiled code of the same store uses it, until the table is dropped.
-    pub unsafe fn new(ty: TableType, vm: NonNull<VMTable>, init: TableInit) -> Option<Table> {
+    pub unsafe fn new(ty: TableType, vm: NonNull<VMTable>, init: TableInit, pools: &Pools) -> Option<Table> {
+        let most = max_elements(&ty) as usize;
         let elements = match ty.element.is_gc_ref() {
-            true => Elements::Refs(Vec::new()),
-            false => Elements::Funcs(FuncElements { words: Vec::new(), init, noted: BTreeMap::new() }),
+            true => Elements::Refs(ZeroedVec::new(most)),
+            false => Elements::Funcs(FuncElements { words: ZeroedVec::new(most), init, noted: BTreeMap::new() }),
         };
         let mut table = Table { vm, ty, elements };
-        table.grow(ty.min)?;
+        table.grow(ty.min, pools)?;
         Some(table)
+    }
+
+    /// Leaves the elements' memory to the next table. Elements in the heap are not given up.
+    pub fn give_back(self, pools: &Pools) {
+        match self.elements {
+            Elements::Funcs(elements) => elements.words.give_back(pools),
+            Elements::Refs(elements) => elements.give_back(pools),
+        }
     }
 
     /// The type, with the current length as the minimum.
@@ -140,13 +151,12 @@ impl Table {
     }
 
     /// Adds `delta` nulls; the old length, or `None` when the maximum or the memory does not let it.
-    pub fn grow(&mut self, delta: u64) -> Option<u64> {
+    pub fn grow(&mut self, delta: u64, pools: &Pools) -> Option<u64> {
         let old = self.len();
-        let max = self.ty.max.unwrap_or(u64::MAX).min(MAX_TABLE_ELEMENTS);
-        let new = old.checked_add(delta).filter(|new| *new <= max)? as usize;
+        let new = old.checked_add(delta).filter(|new| *new <= max_elements(&self.ty))? as usize;
         match &mut self.elements {
-            Elements::Funcs(elements) => grow_zeroed(&mut elements.words, new, || AtomicU64::new(0))?,
-            Elements::Refs(elements) => grow_zeroed(elements, new, RefCell32::null)?,
+            Elements::Funcs(elements) => elements.words.grow(new, pools)?,
+            Elements::Refs(elements) => elements.grow(new, pools)?,
         }
         let base = match &self.elements {
             Elements::Funcs(elements) => elements.words.as_ptr() as *mut u8,
@@ -160,7 +170,7 @@ impl Table {
 
 /// The elements of a table of function references.
 pub struct FuncElements {
-    words: Vec<AtomicU64>,
+    words: ZeroedVec<AtomicU64>,
     init: TableInit,
     /// What elements stand for that have not been made, by the first of each range; ranges are disjoint.
     noted: BTreeMap<usize, Noted>,
@@ -311,30 +321,23 @@ pub fn element(store: &mut StoreOpaque, id: u32, index: usize) -> *const VMFuncR
     func
 }
 
-/// Makes `elements` longer. What is added must be all zero bytes; much of it comes zeroed from the system, untouched.
-fn grow_zeroed<T>(elements: &mut Vec<T>, len: usize, zero: impl FnMut() -> T) -> Option<()> {
-    const UNTOUCHED: usize = 1 << 16;
-    if len <= elements.capacity() || len < UNTOUCHED {
-        elements.try_reserve(len - elements.len()).ok()?;
-        elements.resize_with(len, zero);
-        return Some(());
+// SAFETY: zero bytes are the number 0.
+unsafe impl Zeroable for AtomicU64 {
+    fn zero() -> AtomicU64 {
+        AtomicU64::new(0)
     }
-    let capacity = len.max(elements.capacity() * 2);
-    let layout = std::alloc::Layout::array::<T>(capacity).ok()?;
-    // SAFETY: the layout is not empty: `capacity >= UNTOUCHED`, and no element type here is zero-sized.
-    let memory = unsafe { std::alloc::alloc_zeroed(layout) }.cast::<T>();
-    if memory.is_null() {
-        return None;
+}
+
+// SAFETY: zero bytes are null: a cell is a 32-bit atomic.
+unsafe impl Zeroable for RefCell32 {
+    fn zero() -> RefCell32 {
+        RefCell32::null()
     }
-    // SAFETY: fresh memory for `capacity` elements; all its bytes are zero, which is a valid `T` (the caller's promise), so the
-    // first `len` are initialised whether or not they are then overwritten with the old elements.
-    unsafe {
-        std::ptr::copy_nonoverlapping(elements.as_ptr(), memory, elements.len());
-        // The old elements have moved out.
-        elements.set_len(0);
-        *elements = Vec::from_raw_parts(memory, len, capacity);
-    }
-    Some(())
+}
+
+/// Elements that a table of this type may have.
+fn max_elements(ty: &TableType) -> u64 {
+    ty.max.unwrap_or(u64::MAX).min(MAX_TABLE_ELEMENTS)
 }
 
 #[cfg(test)]
@@ -343,7 +346,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn elements(len: usize) -> FuncElements {
-        let words = (0..len).map(|_| AtomicU64::new(0)).collect();
+        let mut words = ZeroedVec::new(len);
+        words.grow(len, &Pools::new(crate::api::Pooling::NONE)).unwrap();
         FuncElements { words, init: TableInit::Lazy, noted: BTreeMap::new() }
     }
 

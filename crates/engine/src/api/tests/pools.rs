@@ -5,7 +5,9 @@ use gc_api::FIRST_INDEX;
 
 fn pooled(collector: &Collector, heaps: usize) -> Engine {
     Engine::with_config(
-        Config::new(collector.with(&Default::default()).unwrap()).pooled_heaps(heaps).count_objects(true),
+        Config::new(collector.with(&Default::default()).unwrap())
+            .pooling(Pooling { heaps, ..Pooling::NONE })
+            .count_objects(true),
     )
     .unwrap()
 }
@@ -110,7 +112,7 @@ fn a_pool_is_as_large_as_it_is_said_to_be() {
             let first: Vec<usize> = stores.iter().map(base).collect();
             drop(stores);
             let mut pool = Vec::new();
-            while let Some(heap) = engine.heaps().take() {
+            while let Some(heap) = engine.pools().take_heap() {
                 pool.push(heap.memory().base() as usize);
             }
             assert_eq!(pool.len(), kept);
@@ -131,13 +133,13 @@ fn a_corrupt_heap_is_not_used_again() {
         let error = call(&mut store, instance, "f", &[]).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Corruption(_)));
         drop(store);
-        assert!(engine.heaps().take().is_none());
+        assert!(engine.pools().take_heap().is_none());
         // Nor is one whose store ended in a panic: nobody knows how far it came.
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _store = Store::new(&engine, ()).unwrap();
             panic!("a test");
         }));
-        assert!(panic.is_err() && engine.heaps().take().is_none());
+        assert!(panic.is_err() && engine.pools().take_heap().is_none());
     }
 }
 

@@ -1,0 +1,16 @@
+;; A struct, an array, a table and a global with an initialiser that allocates. `run` gives 42.
+(module
+  (import "host" "number" (func $number (result i32)))
+  (type $list (struct (field (ref null $list)) (field i32)))
+  (type $array (array (mut i32)))
+  (table $t 4 funcref)
+  (elem (table $t) (i32.const 0) func $add)
+  (global $first (ref $list) (struct.new $list (ref.null $list) (i32.const 1)))
+  (func $add (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+  (func (export "run") (result i32) (local $l (ref null $list)) (local $a (ref $array))
+    (local.set $l (struct.new $list (global.get $first) (call $number)))
+    (local.set $a (array.new $array (i32.const 5) (i32.const 8)))
+    (call_indirect $t (param i32 i32) (result i32)
+      (struct.get $list 1 (local.get $l))
+      (array.get $array (local.get $a) (i32.const 3))
+      (i32.const 0))))
