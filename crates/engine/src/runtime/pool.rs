@@ -153,12 +153,12 @@ impl<T> Kept<T> {
         self.things.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps a thing, where any are kept.
     fn put(&self, thing: T) {
+        debug_assert!(self.most > 0);
         let mut things = self.lock();
         let oldest = if things.len() >= self.most { things.pop_front() } else { None };
-        if things.len() < self.most {
-            things.push_back(thing);
-        }
+        things.push_back(thing);
         // Dropping it takes a system call, for which nobody else need wait.
         drop(things);
         drop(oldest);

@@ -1,6 +1,7 @@
 //! Program and tables that pass from store to store: as new, of a bounded size, and no more of them than was said.
 
 use super::*;
+use crate::runtime::pool::Use;
 use crate::types::MemoryType;
 
 /// An engine that keeps heaps, memories and tables, so many of each, and their first `resident` bytes.
@@ -192,6 +193,17 @@ fn a_pool_keeps_the_memories_that_were_used_last() {
     // With none to keep, none are.
     let engine = keeping(0, RESIDENT);
     drop(Program::new(&engine, "1 1"));
+    assert_eq!(engine.pool_usage(), PoolUsage::default());
+}
+
+#[test]
+fn pools_give_their_address_space_up_when_there_is_too_little() {
+    let engine = keeping(2, RESIDENT);
+    drop(Program::new(&engine, "1 3"));
+    drop(table(&engine, "20000", "funcref"));
+    let usage = engine.pool_usage();
+    assert_eq!((usage.heaps, usage.memories, usage.tables), (1, 1, 1));
+    assert!(engine.pools().reserve(Use::Memory, 1 << 62, 0).is_err());
     assert_eq!(engine.pool_usage(), PoolUsage::default());
 }
 
