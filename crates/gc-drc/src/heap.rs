@@ -39,6 +39,8 @@ pub struct DrcHeap {
     budget: u64,
     /// The round that ends found no room before its budget was used up: the next one is to use any gap.
     starved: bool,
+    /// A collection was asked for because of the allocation that fails.
+    asked: bool,
     count_objects: bool,
     tally: Tally,
 }
@@ -119,6 +121,7 @@ impl DrcHeap {
             young,
             budget: young,
             starved: false,
+            asked: false,
             count_objects: limits.count_objects,
             tally: Tally::default(),
         })
@@ -446,6 +449,9 @@ impl GcHeap for DrcHeap {
         if need > memory.limit_bytes() || attempts >= MAX_ATTEMPTS {
             return SizingDecision::GiveUp;
         }
+        if attempts == 0 {
+            self.asked = false;
+        }
         if since > 0 && since + need > self.budget {
             return SizingDecision::Collect;
         }
@@ -457,8 +463,10 @@ impl GcHeap for DrcHeap {
             let whole_blocks = (missing + BLOCK as u64).next_multiple_of(BLOCK as u64);
             return SizingDecision::Grow(whole_blocks.min(left));
         }
-        if since > 0 || self.space.gaps == Gaps::Roomy {
+        // Even if nothing was allocated since the last collection, references may have gone.
+        if since > 0 || self.space.gaps == Gaps::Roomy || !self.asked {
             self.starved = true;
+            self.asked = true;
             return SizingDecision::Collect;
         }
         SizingDecision::GiveUp
@@ -557,6 +565,7 @@ impl GcHeap for DrcHeap {
         self.stack = Vec::new();
         self.budget = self.young;
         self.starved = false;
+        self.asked = false;
         self.tally = Tally::default();
     }
 

@@ -44,6 +44,20 @@ fn gives_up_when_everything_is_reachable_and_the_heap_is_full() {
 }
 
 #[test]
+fn a_full_heap_whose_roots_went_without_an_allocation_has_room() {
+    let mut m = Mutator::new(1 << 20, 4096, 4 << 20, 1);
+    while let Some(next) = m.allocate(NEW_PAIR) {
+        m.set(next, 8, m.stack.0[0].get());
+        m.stack.0[0].set(next);
+    }
+    // The allocation that failed has collected, and nothing was allocated since.
+    assert_eq!(m.heap.space.allocated(), 0);
+    m.stack.0[0].set(0);
+    assert!(m.allocate(NEW_PAIR).is_some());
+    m.check();
+}
+
+#[test]
 fn one_object_as_large_as_the_heap_fits_and_a_larger_one_does_not() {
     let mut m = Mutator::new(8 << 20, 1 << 20, 64 << 10, 1);
     let whole = new_array(BYTES, (8 << 20) - 12);
