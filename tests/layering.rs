@@ -49,6 +49,13 @@ fn a_collector_knows_only_the_interface_and_the_parts() {
     }
 }
 
+#[test]
+fn the_test_kit_knows_only_the_interface() {
+    let metadata = metadata();
+    let kit = metadata.packages.iter().find(|p| p.name == "gc-testkit").unwrap();
+    assert_eq!(own_dependencies(&metadata, kit), ["gc-api"]);
+}
+
 fn rust_files(dir: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -61,9 +68,9 @@ fn rust_files(dir: &Path, into: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn collectors_and_parts_forbid_unsafe_code() {
+fn collectors_parts_and_the_test_kit_forbid_unsafe_code() {
     let metadata = metadata();
-    let parts = metadata.packages.iter().filter(|p| p.name == "gc-parts");
+    let parts = metadata.packages.iter().filter(|p| ["gc-parts", "gc-testkit"].contains(&p.name.as_str()));
     for package in collectors(&metadata).into_iter().chain(parts) {
         let root = package.manifest_path.parent().unwrap().join("src/lib.rs");
         let text = fs::read_to_string(&root).unwrap();
@@ -80,7 +87,7 @@ fn only_the_list_names_collectors() {
         collectors(&metadata).iter().map(|p| p.name.trim_start_matches("gc-").to_string()).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for dir in ["src", "crates/engine/src", "crates/gc-api/src", "fuzz/fuzz_targets"] {
+    for dir in ["src", "crates/engine/src", "crates/gc-api/src", "crates/gc-testkit/src", "fuzz/fuzz_targets"] {
         if root.join(dir).exists() {
             rust_files(&root.join(dir), &mut files);
         }

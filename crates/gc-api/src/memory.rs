@@ -268,6 +268,54 @@ impl HeapMemory {
         Ok(used)
     }
 
+    /// Loads `bytes` bytes (1, 2, 4 or 8), zero-extended, from where compiled code finds them: `distance` bytes from the base, in
+    /// an object, a cell or a side table. For whoever interprets emitted code. `None` where the access would fault, or is misaligned.
+    ///
+    /// # Panics
+    /// When `bytes` is another number.
+    pub fn load_at(&self, distance: i64, bytes: u32) -> Option<u64> {
+        let address = self.accessible(distance, bytes)?;
+        // SAFETY: readable and writable for as long as `self` lives, and aligned (`accessible`); only ever accessed atomically by
+        // Rust code.
+        Some(unsafe {
+            match bytes {
+                1 => (*(address as *const AtomicU8)).load(Relaxed) as u64,
+                2 => (*(address as *const AtomicU16)).load(Relaxed) as u64,
+                4 => (*(address as *const AtomicU32)).load(Relaxed) as u64,
+                _ => (*(address as *const AtomicU64)).load(Relaxed),
+            }
+        })
+    }
+
+    /// Stores the low `bytes` bytes (1, 2, 4 or 8) of `value` where [`load_at`](Self::load_at) loads. `None`, and nothing is stored,
+    /// where the access would fault, or is misaligned.
+    ///
+    /// # Panics
+    /// When `bytes` is another number.
+    pub fn store_at(&self, distance: i64, bytes: u32, value: u64) -> Option<()> {
+        let address = self.accessible(distance, bytes)?;
+        // SAFETY: as in `load_at`.
+        unsafe {
+            match bytes {
+                1 => (*(address as *const AtomicU8)).store(value as u8, Relaxed),
+                2 => (*(address as *const AtomicU16)).store(value as u16, Relaxed),
+                4 => (*(address as *const AtomicU32)).store(value as u32, Relaxed),
+                _ => (*(address as *const AtomicU64)).store(value, Relaxed),
+            }
+        }
+        Some(())
+    }
+
+    /// The address `distance` bytes from the base, if `bytes` naturally aligned bytes can be accessed there.
+    fn accessible(&self, distance: i64, bytes: u32) -> Option<usize> {
+        assert!(matches!(bytes, 1 | 2 | 4 | 8), "an access has 1, 2, 4 or 8 bytes, not {bytes}");
+        let end = distance.checked_add(bytes as i64)?;
+        let object = distance >= FIRST_INDEX as i64 && end <= self.committed() as i64;
+        let beside = distance >= -(self.0.side_used.load(Relaxed) as i64) && end <= 0;
+        let address = self.0.base.wrapping_add_signed(distance as isize);
+        ((object || beside) && address.is_multiple_of(bytes as usize)).then_some(address)
+    }
+
     /// Reads a cell.
     #[inline]
     pub fn cell(&self, cell: Cell) -> u64 {
@@ -678,6 +726,26 @@ mod tests {
             (0..count).for_each(|i| assert_eq!(memory.load_u32(FIRST_INDEX, 4 + i * 4), 0x0403_0201));
             assert_eq!(memory.load_u32(FIRST_INDEX, 4 + count * 4), 0xeeee_eeee);
         }
+    }
+
+    #[test]
+    fn emitted_code_reaches_objects_cells_and_side_tables_and_nothing_else() {
+        let memory = heap();
+        let bytes = memory.side_table(9, SideEntry::Byte).unwrap();
+        memory.store_at(FIRST_INDEX as i64 + 2, 2, 0x1_beef).unwrap();
+        assert_eq!(memory.load_u32(FIRST_INDEX, 0), 0xbeef_0000);
+        memory.store_at(Cell::BUMP.offset() as i64, 8, 77).unwrap();
+        assert_eq!(memory.cell(Cell::BUMP), 77);
+        memory.store_at(bytes.offset_from_base() + (FIRST_INDEX as i64 >> 9), 1, 5).unwrap();
+        assert_eq!(bytes.get(FIRST_INDEX + 511), 5);
+        let end = memory.committed() as i64;
+        assert_eq!(memory.load_at(end - 4, 4), Some(0));
+        for (distance, bytes) in [(0, 4), (FIRST_INDEX as i64 - 8, 8), (end, 1), (end - 4, 8), (-3, 4), (1 << 40, 8)] {
+            assert_eq!(memory.load_at(distance, bytes), None, "{distance:#x}");
+            assert_eq!(memory.store_at(distance, bytes, 1), None, "{distance:#x}");
+        }
+        assert_eq!(memory.load_at(bytes.offset_from_base() - 1, 1), None);
+        assert_eq!(memory.load_at(FIRST_INDEX as i64 + 2, 4), None, "misaligned");
     }
 
     #[test]
