@@ -9,6 +9,9 @@ pub const COLLECTORS: &[Collector] = &[
     gc_drc::COLLECTOR, //
 ];
 
+/// Specifications of collectors with options under which they work differently. Tests and fuzz targets run these too.
+pub const VARIANTS: &[&str] = &["drc:young=256"];
+
 /// The one that is used when none is named.
 pub const DEFAULT: &Collector = &gc_drc::COLLECTOR;
 
@@ -19,6 +22,15 @@ pub const DEFAULT: &Collector = &gc_drc::COLLECTOR;
 /// ```
 pub fn names() -> impl Iterator<Item = &'static str> {
     COLLECTORS.iter().map(|collector| collector.info.name)
+}
+
+/// The specifications of all collectors: their names, and then the [`VARIANTS`].
+///
+/// ```
+/// assert!(gleaner::collectors::specs().all(|spec| gleaner::collectors::by_spec(&spec).is_ok()));
+/// ```
+pub fn specs() -> impl Iterator<Item = String> {
+    names().chain(VARIANTS.iter().copied()).map(String::from)
 }
 
 /// The collector of this name.

@@ -2,11 +2,13 @@
 
 mod common {
     pub mod process;
+    pub mod runs;
 }
 
 use common::process::{Ended, collectors, gleaner_with_input};
+use common::runs::{self, Run};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 fn gleaner(args: &[&str]) -> Ended {
@@ -28,76 +30,28 @@ impl Files {
     }
 }
 
-/// The files of a folder of the repository with this extension, in order.
-fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let mut files: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|e| e == extension));
-    files.sort();
-    assert!(!files.is_empty(), "{}", folder.display());
-    files
+/// Runs the programs under every collector.
+fn print_what_is_expected(runs: &[Run]) {
+    for gc in collectors() {
+        for run in runs {
+            assert_eq!(run.with(&["--gc", &gc]).ok(), run.expected, "{run:?} under {gc}");
+        }
+    }
 }
 
 #[test]
 fn examples_print_what_they_say_under_every_collector() {
-    let collectors = collectors();
-    for file in files("examples", "wat") {
-        let text = fs::read_to_string(&file).unwrap();
-        let mut runs: Vec<(Vec<&str>, String)> = Vec::new();
-        for line in text.lines().map_while(|line| line.strip_prefix(";;")) {
-            if let Some(args) = line.strip_prefix(" run:") {
-                runs.push((args.split_whitespace().collect(), String::new()));
-            } else if let Some(out) = line.strip_prefix(" out:") {
-                let expected = &mut runs.last_mut().expect("`out:` follows a `run:`").1;
-                *expected += out.strip_prefix(' ').unwrap_or(out);
-                *expected += "\n";
-            }
-        }
-        assert!(!runs.is_empty(), "{} says nothing to run", file.display());
-        for (args, expected) in &runs {
-            // Options stand before the file, a function's arguments behind it.
-            let split = if args.first() == Some(&"--invoke") { 2 } else { 0 };
-            for gc in &collectors {
-                let mut line = vec!["run", "--gc", gc];
-                line.extend(&args[..split]);
-                line.push(file.to_str().unwrap());
-                line.extend(&args[split..]);
-                assert_eq!(gleaner(&line).ok(), *expected, "{line:?}");
-            }
-        }
-    }
+    print_what_is_expected(&runs::examples());
 }
 
 #[test]
 fn moonbit_programs_compute_what_is_expected_under_every_collector() {
-    let expected =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/moonbit/expected.json")).unwrap();
-    let expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
-    let collectors = collectors();
-    for (program, expected) in expected.as_object().unwrap() {
-        let file = format!("benches/moonbit/wasm/{program}.wasm");
-        for (size, checksum) in expected["run"].as_object().unwrap() {
-            for gc in &collectors {
-                let out = gleaner(&["run", "--gc", gc, "--invoke", "run", &file, size]).ok();
-                assert_eq!(out, format!("{checksum}\n"), "{program} {size} under {gc}");
-            }
-        }
-    }
+    print_what_is_expected(&runs::moonbit());
 }
 
 #[test]
 fn benchmark_programs_compute_what_is_expected_under_every_collector() {
-    let programs =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/programs/programs.json")).unwrap();
-    let programs: serde_json::Value = serde_json::from_str(&programs).unwrap();
-    let collectors = collectors();
-    for program in programs.as_array().unwrap() {
-        let file = format!("benches/programs/{}", program["file"].as_str().unwrap());
-        for gc in &collectors {
-            let out = gleaner(&["run", "--gc", gc, "--invoke", "run", &file, &program["small"].to_string()]).ok();
-            assert_eq!(out, format!("{}\n", program["small_result"]), "{file} under {gc}");
-        }
-    }
+    print_what_is_expected(&runs::benchmarks(false));
 }
 
 #[test]

@@ -3,9 +3,11 @@
 
 mod common {
     pub mod process;
+    pub mod runs;
 }
 
 use common::process::{Ended, collectors, gleaner_with_input};
+use common::runs;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -180,16 +182,10 @@ d2ba547e48ccd747c37fe2d630deedbfbc54f492f01ba2d4d9713ddd74fe4b8c  link
 
 #[test]
 fn ocaml_programs_print_what_ocaml_prints() {
-    let run = |gc: &str, name: &str, args: &[&str]| {
-        let file = format!("benches/ocaml/wasm/{name}.wasm");
-        gleaner_with_input(&[&["run", "--gc", gc, &file], args].concat(), b"").silent()
-    };
     for gc in collectors() {
-        for name in ["queens", "symbolic"] {
-            let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("benches/ocaml/wasm/{name}.expected"));
-            assert_eq!(run(&gc, name, &[]), fs::read_to_string(expected).unwrap(), "{name} under {gc}");
+        for run in runs::ocaml() {
+            assert_eq!(run.with(&["--gc", &gc]).silent(), run.expected, "{run:?} under {gc}");
         }
-        assert_eq!(run(&gc, "queens", &["6"]), "6 queens: 4 solutions\n1: 1\n2: 1\n3: 1\n4: 1\n", "{gc}");
     }
 }
 

@@ -112,14 +112,18 @@ struct Limits {
 /// What finds mistakes of collectors and of the engine.
 #[derive(Args, Clone, Copy)]
 struct Checks {
-    /// Force collections, as in `alloc:7`: at every 7th allocation
+    /// Collect more often than needed and more thoroughly: `alloc:N`, at every Nth allocation; `random:SEED:P`, with
+    /// probability P; `move`, move whatever can move; `poison`, overwrite what is free
     #[arg(long, value_name = "MODE[,MODE]…")]
     zeal: Option<Zeal>,
+    /// Check the collector before and after each collection by an independent trace; slow
+    #[arg(long)]
+    verify: bool,
 }
 
 impl Checks {
     fn apply(self, config: Config) -> Config {
-        config.zeal(self.zeal.unwrap_or_default())
+        config.zeal(self.zeal.unwrap_or_default()).verify(self.verify)
     }
 }
 

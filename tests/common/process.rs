@@ -1,5 +1,7 @@
 //! The command line as a process.
 
+#![allow(dead_code, reason = "each test uses its share")]
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 

@@ -434,6 +434,8 @@ macro_rules! for_each_builtin {
             ArrayCopy = array_copy(ty, to_array, to, from_array, from, count);
             /// `low` and, of a vector, `high` hold the element's bits.
             ArrayFill = array_fill(ty, array, to, low, high, count);
+            /// Tells the verifier that the slot at `offset` of an object, or of null, is about to be written.
+            NoteWrite = note_write(object, offset);
             /// Throws the exception object; never returns.
             ThrowRef = throw_ref(exception);
             /// Unwinds to the nearest handler because something is pending; never returns.

@@ -1,6 +1,8 @@
 //! The two runtime traits: [`GcRuntime`], one an engine, and [`GcHeap`], one a store.
 
-use crate::{Counters, GcCompiler, GcEvents, GcKind, HeapMemory, RefCell32, Roots, Shapes, TypeIndex, VMGcRef};
+use crate::{
+    Counters, GcCompiler, GcEvents, GcKind, HeapMemory, RefCell32, RootKind, Roots, Shapes, TypeIndex, VMGcRef,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -190,12 +192,14 @@ pub struct HeapLimits {
     pub initial_bytes: u64,
     /// Whether the program is compiled to count inline allocations in [`Cell::OBJECTS`](crate::Cell::OBJECTS).
     pub count_objects: bool,
+    /// Whether each collection is to move every object that it can: for tests. Collectors that move nothing ignore it.
+    pub always_move: bool,
 }
 
 impl Default for HeapLimits {
     /// All of the index space, 1 MiB of it at the start.
     fn default() -> Self {
-        HeapLimits { max_bytes: u32::MAX as u64, initial_bytes: 1 << 20, count_objects: false }
+        HeapLimits { max_bytes: u32::MAX as u64, initial_bytes: 1 << 20, count_objects: false, always_move: false }
     }
 }
 
@@ -460,6 +464,53 @@ pub struct HeapUsage {
 #[error("corrupt heap: {0}")]
 pub struct Corruption(pub String);
 
+/// A reference in a slot, as the verifier finds it.
+#[derive(Debug)]
+pub struct Edge {
+    /// Where the slot is.
+    pub from: EdgeSource,
+    /// The object that it refers to.
+    pub to: VMGcRef,
+}
+
+/// Where the verifier finds a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeSource {
+    /// Outside of all objects and frames.
+    Root(RootKind),
+    /// In an object.
+    Object {
+        /// The object.
+        index: u32,
+        /// Bytes from its start to the slot.
+        offset: u32,
+        /// Since when it is there.
+        age: EdgeAge,
+    },
+}
+
+/// Since when a slot of an object has held what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeAge {
+    /// At the end of the last collection the slot held the same.
+    Same,
+    /// At the end of the last collection the slot held something else, or null.
+    Changed,
+    /// The object was allocated after the last collection, or was not reachable at its end.
+    NewObject,
+}
+
+/// A write that a collector's barriers have not seen: [`GcHeap::check_edges`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissedWrite {
+    /// The slot that was written, as object and offset, if the collector can tell.
+    pub slot: Option<(u32, u32)>,
+    /// The object that was referred to.
+    pub object: u32,
+    /// What is wrong, for people.
+    pub what: String,
+}
+
 /// A store's heap: everything that happens to objects while the program runs.
 ///
 /// The heap is untrusted memory: a method may panic on a corrupt one, never do worse. The engine catches the panic at the
@@ -552,6 +603,22 @@ pub trait GcHeap: Send {
     /// # Errors
     /// The first that does not hold.
     fn check(&self) -> Result<(), Corruption>;
+
+    /// Checks what the barriers have noted (counts, a remembered set, a log) against the references that there are: `edges` are all of
+    /// those in objects that have not been freed, and in slots outside of objects and frames. Asked at a safepoint, before a
+    /// collection, for `--verify` and tests.
+    ///
+    /// # Errors
+    /// A reference that was written, or overwritten, without a barrier.
+    fn check_edges(&self, edges: &[Edge]) -> Result<(), MissedWrite> {
+        let _ = edges;
+        Ok(())
+    }
+
+    /// Visits ranges of committed memory that no object has and that the collector does not use either: tests overwrite them.
+    fn for_each_free_range(&self, visit: &mut dyn FnMut(std::ops::Range<u32>)) {
+        let _ = visit;
+    }
 
     /// Makes the heap as good as new, for the next store: nothing of the last one's can be read, and the same program does the same
     /// as in a new heap, statistics included. Before the call the engine may have shrunk the memory to what it was at the start.

@@ -9,7 +9,7 @@
 use crate::counts::{ENROLLED, MARK, NEW, STICKY, count, is_dead, object};
 use crate::heap::DrcHeap;
 use crate::space::{Block, parts};
-use gc_api::{Corruption, VMGcRef};
+use gc_api::{Corruption, Edge, EdgeSource, MissedWrite, VMGcRef};
 use std::collections::{HashMap, HashSet};
 
 pub fn check(heap: &DrcHeap) -> Result<(), Corruption> {
@@ -19,6 +19,29 @@ pub fn check(heap: &DrcHeap) -> Result<(), Corruption> {
     check_layout(heap, &objects)?;
     check_table(heap, &objects)?;
     check_references(heap, &objects)
+}
+
+/// Whether each count is the number of references that are counted: those in old objects, and in slots outside of objects.
+pub fn check_edges(heap: &DrcHeap, edges: &[Edge]) -> Result<(), MissedWrite> {
+    let mut counted: HashMap<u32, u32> = HashMap::new();
+    for edge in edges {
+        let counts = match edge.from {
+            EdgeSource::Root(_) => true,
+            EdgeSource::Object { index, .. } => word(heap, index) & NEW == 0,
+        };
+        *counted.entry(edge.to.raw()).or_default() += counts as u32;
+    }
+    let mut missed = None;
+    heap.space.for_each(&mut |object| {
+        let word = heap.space.memory.header_word(&object);
+        let (count, references) = (count(word), counted.get(&object.raw()).copied().unwrap_or_default());
+        if word & STICKY == 0 && count != references && missed.is_none() {
+            let object = object.raw();
+            let what = format!("the object at {object:#x} has count {count}, and {references} counted references");
+            missed = Some(MissedWrite { slot: None, object, what });
+        }
+    });
+    missed.map_or(Ok(()), Err)
 }
 
 fn require(holds: bool, what: impl FnOnce() -> String) -> Result<(), Corruption> {

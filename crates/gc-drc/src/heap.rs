@@ -6,10 +6,11 @@ use crate::counts::{ENROLLED, MARK, NEW, count, decrement, incremented, is_dead,
 use crate::space::{BLOCK, Gaps, Space};
 use gc_api::{
     ARRAY_LENGTH_OFFSET, BulkSource, BulkWrite, Cell, Collection, CollectionKind, Corruption, Counters,
-    EXTERN_ID_OFFSET, GcEvents, GcHeap, GcKind, HeapError, HeapLimits, HeapMemory, HeapUsage, HostId, LogBuffer,
-    NeedsCollection, NewObject, Outcome, Phase, REF_ARRAY_BASE, RefRange, RootKind, Roots, Shapes, SizingDecision,
-    SlowOp, VMGcHeader, VMGcRef, WriteSite, copy_refs,
+    EXTERN_ID_OFFSET, Edge, FIRST_INDEX, GcEvents, GcHeap, GcKind, HeapError, HeapLimits, HeapMemory, HeapUsage,
+    HostId, LogBuffer, MissedWrite, NeedsCollection, NewObject, Outcome, Phase, REF_ARRAY_BASE, RefRange, RootKind,
+    Roots, Shapes, SizingDecision, SlowOp, VMGcHeader, VMGcRef, WriteSite, copy_refs,
 };
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Entries of each of the buffers that compiled code pushes onto.
@@ -547,6 +548,22 @@ impl GcHeap for DrcHeap {
 
     fn check(&self) -> Result<(), Corruption> {
         crate::check::check(self)
+    }
+
+    fn check_edges(&self, edges: &[Edge]) -> Result<(), MissedWrite> {
+        crate::check::check_edges(self, edges)
+    }
+
+    fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
+        let mut objects = Vec::new();
+        self.space.for_each(&mut |object| objects.push(object.raw()));
+        objects.sort_unstable();
+        let mut free = FIRST_INDEX;
+        for index in objects {
+            visit(free..index);
+            free = index + self.space.size_of(index);
+        }
+        visit(free..self.space.end());
     }
 
     fn reset(&mut self) {

@@ -61,7 +61,8 @@ impl Mutator {
         shapes.register(REFS, Shape::array(2, true));
         shapes.register(BYTES, Shape::array(0, false));
         shapes.register(PAIR, Shape::Fixed { size: 16, refs: Box::new([8, 12]) });
-        let limits = HeapLimits { max_bytes: limit, initial_bytes: initial, count_objects: true };
+        let limits =
+            HeapLimits { max_bytes: limit, initial_bytes: initial, count_objects: true, ..HeapLimits::default() };
         let heap = DrcHeap::new(memory.clone(), shapes, &limits, young).unwrap();
         Mutator { heap, stack: Stack((0..slots).map(|_| cell::Cell::new(0)).collect()), memory }
     }

@@ -17,6 +17,7 @@ use gc_api::{
     EXTERN_ID_OFFSET, FIRST_INDEX, GcCompiler, GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory,
     HeapUsage, NeedsCollection, NewObject, OptionError, Outcome, Roots, Shapes, SizingDecision, VMGcHeader, VMGcRef,
 };
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The `null` collector.
@@ -155,6 +156,10 @@ impl GcHeap for NullHeap {
         }
     }
 
+    fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
+        visit(self.bump() as u32..self.memory.committed().min(u32::MAX as u64) as u32);
+    }
+
     fn check(&self) -> Result<(), Corruption> {
         let (bump, committed) = (self.bump(), self.memory.committed());
         if bump > committed {
@@ -206,7 +211,8 @@ mod tests {
         let shapes = Arc::new(Shapes::default());
         shapes.register(PAIR, Shape::Fixed { size: 16, refs: Box::new([8, 12]) });
         shapes.register(BYTES, Shape::array(0, false));
-        let limits = HeapLimits { max_bytes: limit, initial_bytes: initial, count_objects: true };
+        let limits =
+            HeapLimits { max_bytes: limit, initial_bytes: initial, count_objects: true, ..HeapLimits::default() };
         COLLECTOR.with(&CollectorOptions::default()).unwrap().new_heap(memory, shapes, &limits).unwrap()
     }
 

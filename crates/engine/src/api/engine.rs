@@ -40,6 +40,8 @@ pub struct Config {
     pub profiler: Profiler,
     /// When to collect although nothing asks for it.
     pub zeal: Zeal,
+    /// Whether each collection is verified: see [`Config::verify`].
+    pub verify: bool,
     /// When the function references in tables are made.
     pub table_init: TableInit,
     /// Whether each `call_indirect` through a table that nothing can change remembers what it called last.
@@ -149,6 +151,7 @@ impl Config {
             parallel: true,
             profiler: Profiler::None,
             zeal: Zeal::OFF,
+            verify: false,
             table_init: TableInit::Lazy,
             call_indirect_cache: false,
             epoch_interruption: false,
@@ -197,6 +200,16 @@ impl Config {
     /// Sets [`Config::profiler`].
     pub fn profiler(mut self, profiler: Profiler) -> Config {
         self.profiler = profiler;
+        self
+    }
+
+    /// Has the engine check the collector before and after each collection, by means of its own: that the reachable objects are
+    /// the same ones with the same contents, that barriers have seen all writes, that host values die once and not too early, that
+    /// bytes add up, and that what is unreachable is freed as far as the collector claims. Free memory is overwritten. A fault ends the
+    /// program with [`ErrorKind::Corruption`](super::ErrorKind::Corruption); outside of a program, in [`Store::gc`](super::Store::gc)
+    /// say, it is a panic. Programs run slower by orders of magnitude.
+    pub fn verify(mut self, verify: bool) -> Config {
+        self.verify = verify;
         self
     }
 
@@ -337,6 +350,7 @@ impl Engine {
                 true => RelaxedSimd::Deterministic,
                 false => RelaxedSimd::Native,
             },
+            note_writes: config.verify,
         };
         let compiler = Compiler::new(options, registry.clone(), config.gc.clone())?;
         let trampolines: Vec<CompiledCode> = Builtin::ALL

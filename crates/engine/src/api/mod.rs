@@ -41,4 +41,5 @@ pub use stats::{Pauses, Stats};
 pub use store::{AsContext, AsContextMut, Caller, Store, StoreContext, StoreContextMut, UpdateDeadline};
 pub use types::Finality;
 pub use values::{V128, Val};
-pub use zeal::{ZEAL_MODES, Zeal, ZealError};
+pub(crate) use zeal::ZealState;
+pub use zeal::{RandomZeal, ZEAL_MODES, Zeal, ZealError};

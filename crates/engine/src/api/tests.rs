@@ -267,6 +267,18 @@ fn frames_are_roots_while_the_host_collects() {
 }
 
 #[test]
+fn a_function_of_the_hosts_that_the_host_calls_may_collect() {
+    each::<()>(|store, _| {
+        let collect = Func::wrap(&mut *store, |mut caller: Caller<'_, ()>| {
+            let kept = ExternRef::new(&mut caller, 5).unwrap();
+            caller.gc(CollectionKind::Major);
+            kept.data(&caller).is_some() as i32
+        });
+        assert_eq!(collect.unwrap().call(&mut *store, &[]).unwrap()[0].i32(), Some(1));
+    });
+}
+
+#[test]
 fn collections_in_nested_activations_see_all_frames() {
     each::<Option<Func>>(|store, linker| {
         linker

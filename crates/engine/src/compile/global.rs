@@ -3,6 +3,7 @@
 use super::translate::{Translator, static_ref};
 use super::{clif_type, is_func};
 use crate::types::{RefType, ValType};
+use crate::vm::Builtin;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use gc_api::{AccessSite, Freshness, Region, Slot, StaticRef};
 use wasmparser::Operator;
@@ -57,8 +58,22 @@ impl Translator<'_, '_> {
 
     /// Stores a reference over another, with the collector's barrier if it wants one.
     pub(super) fn write_ref(&mut self, slot: Slot, old: RefType, new: StaticRef, value: Value, null_check: bool) {
+        if self.env.compiler.options.note_writes {
+            self.note_write(slot);
+        }
         let site = AccessSite { slot, old: static_ref(old), new, freshness: Freshness::Unknown, null_check };
         let matters = site.old.object || site.new.object;
         self.gc(|gc, e| if gc.needs().write && matters { gc.write(e, &site, value) } else { e.store(&site, value) });
+    }
+
+    /// Tells the verifier that the next instruction writes a slot of an object.
+    fn note_write(&mut self, slot: Slot) {
+        let (object, offset) = match slot {
+            Slot::Field { object, offset } => (object, self.i64(offset as i64)),
+            Slot::Element { array, offset } => (array, self.wide(offset)),
+            Slot::Global { .. } | Slot::Table { .. } => return,
+        };
+        let object = self.wide(object);
+        self.env.builtin(&mut self.b, Builtin::NoteWrite, &[object, offset]);
     }
 }

@@ -79,6 +79,8 @@ pub struct CompileOptions {
     pub fuel: bool,
     /// What relaxed vector instructions may choose.
     pub relaxed_simd: RelaxedSimd,
+    /// Tell the verifier of every reference that is written into an object.
+    pub note_writes: bool,
 }
 
 impl CompileOptions {
@@ -97,6 +99,7 @@ impl CompileOptions {
             epochs,
             fuel,
             relaxed_simd,
+            note_writes,
         } = *self;
         vec![
             ("opt-level", format!("{opt_level:?}")),
@@ -108,6 +111,7 @@ impl CompileOptions {
             ("epochs", epochs.to_string()),
             ("fuel", fuel.to_string()),
             ("relaxed-simd", format!("{relaxed_simd:?}")),
+            ("note-writes", note_writes.to_string()),
         ]
     }
 }
@@ -140,6 +144,7 @@ impl Default for CompileOptions {
             epochs: false,
             fuel: false,
             relaxed_simd: RelaxedSimd::Native,
+            note_writes: false,
         }
     }
 }

@@ -29,6 +29,11 @@ pub fn of_fault(store: &StoreOpaque, fault: &Backtrace) -> WasmBacktrace {
     WasmBacktrace { frames, omitted: fault.omitted() + below.omitted }
 }
 
+/// The function that a return address leads into, and the instruction before it, in words.
+pub fn place(store: &StoreOpaque, pc: usize) -> String {
+    frame(store, pc.wrapping_sub(1)).map_or("code that is no function's".to_string(), |frame| frame.to_string())
+}
+
 fn frame(store: &StoreOpaque, pc: usize) -> Option<WasmFrame> {
     let (code, tag) = store.code.lookup(pc)?;
     let (defined, _) = code.lookup(pc)?;

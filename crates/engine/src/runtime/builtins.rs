@@ -508,6 +508,7 @@ fn array_init_elem(
     let (to, count) = elements(store, &array, to, count)?;
     let len = store.instances[instance as usize].segment_len(segment as u32);
     range(from, count as u64, len).ok_or(Trap::TableOutOfBounds)?;
+    note_elements(store, ty, &array, to, count);
     copy_segment(store, instance, ty, &array, to, segment, from, count, Novelty::Old);
     Ok(0)
 }
@@ -562,6 +563,7 @@ fn array_copy(
     let (to_array, from_array) = (array(to_array)?, array(from_array)?);
     let (to, count) = elements(store, &to_array, to, count)?;
     let (from, _) = elements(store, &from_array, from, count as u64)?;
+    note_elements(store, ty, &to_array, to, count);
     let layout = store.registry().array_layout(ty as TypeIndex);
     if layout.refs && store.engine().gc().compiler().needs().bulk_write {
         store.heap_mut().write_refs(BulkWrite {
@@ -604,8 +606,26 @@ fn array_fill(
 ) -> Outcome {
     let array = array(to_array)?;
     let (to, count) = elements(store, &array, to, count)?;
+    note_elements(store, ty, &array, to, count);
     store.fill_array(&array, ty as TypeIndex, to, count, element(low, high), Novelty::Old);
     Ok(0)
+}
+
+/// As `compile::global` emits it before a write that may yet trap.
+fn note_write(store: &mut StoreOpaque, _: u32, object: u64, offset: u64) -> Outcome {
+    if let Some(object) = VMGcRef::from_raw(object as u32) {
+        store.note_write(&object, offset as u32);
+    }
+    Ok(0)
+}
+
+/// Tells the verifier that elements `start..start + count` of an array of references are about to be written.
+fn note_elements(store: &StoreOpaque, ty: u64, array: &VMGcRef, start: u32, count: u32) {
+    let layout = store.registry().array_layout(ty as TypeIndex);
+    if layout.refs && store.engine().config().verify {
+        let (offset, _) = span(layout, start, count);
+        (0..count).for_each(|i| store.note_write(array, offset + i * size_of::<u32>() as u32));
+    }
 }
 
 /// An element of an array from the words that hold its bits.

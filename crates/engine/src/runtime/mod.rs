@@ -20,4 +20,5 @@ pub mod signals;
 pub mod store;
 pub mod table;
 pub mod unwind;
+pub mod verify;
 pub mod zeroed;

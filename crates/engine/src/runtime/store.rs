@@ -15,19 +15,19 @@ use super::shared::SharedMemory;
 use super::signals::{self, Activation, TrapInfo};
 use super::table::Table;
 use super::unwind::{Backtrace, Bounds};
-use crate::api::{Engine, Error, ErrorKind, Limiter, ModuleInner, Pauses, Result, Trap};
+use super::verify::{self, View, Writes};
+use crate::api::{Engine, Error, ErrorKind, Limiter, ModuleInner, Pauses, Result, Trap, ZealState};
 use crate::types::{GlobalType, TypeIndex, TypeRegistry};
 use crate::vm::{ArrayCall, VMCONTEXT_MAGIC, VMContext, VMFuncRef, VMHostContext, VMStoreContext, ValRaw};
 use gc_api::{
     CellKind, Collection, CollectionKind, FIRST_INDEX, GcEvents, GcHeap, GcKind, HEAP_SPAN, HeapLimits, HeapMemory,
-    INDEX_SPACE, NeedsCollection, NewObject, Outcome, Phase, Reason, RefCell32, Roots, SizingDecision, VMGcRef,
+    HostId, INDEX_SPACE, NeedsCollection, NewObject, Outcome, Phase, Reason, RefCell32, Roots, SizingDecision, VMGcRef,
     WriteSite,
 };
 use rustc_hash::FxHashMap;
 use std::any::Any;
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
-use std::num::NonZeroU64;
 use std::panic::resume_unwind;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -84,14 +84,22 @@ pub struct StoreOpaque {
     /// The context by which the host calls.
     caller: Box<VMContext>,
     pauses: Pauses,
-    /// Allocations until the next collection that zeal forces; 0 when it forces none.
-    until_zeal: u64,
+    zeal: ZealState,
+    /// What the verifier remembers, when there is one.
+    verifier: Option<Box<Verifier>>,
     /// Decides what may grow.
     pub limiter: Option<Limiter>,
     /// Decides what happens at the deadline: gives the ticks to go on for. Gets what [`VMStoreContext::store`] holds.
     pub epoch_callback: Option<EpochCallback>,
     /// Fuel beyond what [`VMStoreContext::fuel`] can hold.
     pub(super) fuel_reserve: u64,
+}
+
+/// What a verifier remembers from one collection to the next.
+#[derive(Default)]
+struct Verifier {
+    writes: Writes,
+    last: Option<verify::After>,
 }
 
 /// See [`StoreOpaque::epoch_callback`].
@@ -163,6 +171,21 @@ impl Pending {
             _ => Pending::Panic(payload),
         }
     }
+}
+
+/// What a verifier sees of a store beside its heap.
+macro_rules! view {
+    ($store:ident, $verifier:ident) => {
+        View {
+            memory: &$store.memory,
+            registry: $store.engine.registry(),
+            hosts: &$store.hosts,
+            funcs: $store.funcs.len(),
+            tags: $store.tags.len(),
+            info: $store.engine.gc().info(),
+            writes: &$verifier.writes,
+        }
+    };
 }
 
 /// The roots of a store, while its heap is in use.
@@ -246,7 +269,8 @@ impl StoreOpaque {
             raised_at: Bounds::default(),
             caller,
             pauses: Pauses::default(),
-            until_zeal: engine.config().zeal.alloc.map_or(0, NonZeroU64::get),
+            zeal: ZealState::new(engine.config().zeal),
+            verifier: engine.config().verify.then(Box::default),
             limiter: None,
             epoch_callback: None,
             fuel_reserve: 0,
@@ -263,6 +287,7 @@ impl StoreOpaque {
             max_bytes,
             initial_bytes: config.initial_heap.min(max_bytes),
             count_objects: config.count_objects,
+            always_move: config.zeal.always_move,
         };
         Ok(engine.gc().new_heap(memory, engine.registry().shapes().clone(), &limits)?)
     }
@@ -471,6 +496,10 @@ impl StoreOpaque {
     /// store is in use.
     pub fn drop_dead_hosts(&mut self) {
         let dead = self.heap.take_dead_hosts();
+        self.drop_hosts(dead);
+    }
+
+    fn drop_hosts(&mut self, dead: Vec<HostId>) {
         if !dead.is_empty() {
             let values: Vec<HostValue> = dead.into_iter().map(|id| self.hosts.remove(id)).collect();
             drop(values);
@@ -619,10 +648,7 @@ impl StoreOpaque {
 
     /// Collects if zeal wants it before this allocation.
     fn force_collection(&mut self) {
-        let Some(every) = self.engine.config().zeal.alloc else { return };
-        self.until_zeal -= 1;
-        if self.until_zeal == 0 {
-            self.until_zeal = every.get();
+        if self.zeal.forces_collection() {
             self.collect(Collection { reason: Reason::Zeal, kind: CollectionKind::Major, budget: None });
         }
     }
@@ -657,8 +683,16 @@ impl StoreOpaque {
     }
 
     /// Collects, and drops the host values that died.
+    ///
+    /// # Panics
+    /// When the verifier finds a fault, with a text that begins with "corrupt heap".
     pub fn collect(&mut self, request: Collection) -> Outcome {
         self.release_handles();
+        let verified = self.verifier.take().map(|verifier| {
+            let (heap, mut roots) = (&**self.heap, roots!(self));
+            let before = verify::before(view!(self, verifier), heap, &mut roots, verifier.last.as_ref());
+            (before.unwrap_or_else(|fault| self.found(request, "before", &fault)), verifier)
+        });
         let mut watch = Watch { pauses: &mut self.pauses, phase: None, since: Instant::now() };
         let start = watch.since;
         let mut roots = roots!(self);
@@ -667,8 +701,35 @@ impl StoreOpaque {
         if outcome != Outcome::Refused {
             self.pauses.record(start.elapsed());
         }
-        self.drop_dead_hosts();
+        let dead = self.heap.take_dead_hosts();
+        if let Some((before, mut verifier)) = verified {
+            let (heap, mut roots) = (&**self.heap, roots!(self));
+            let after = verify::after(view!(self, verifier), heap, &mut roots, before, request, outcome, &dead);
+            let after = after.unwrap_or_else(|fault| self.found(request, "after", &fault));
+            verifier.writes.follow(after.moves());
+            verifier.last = Some(after);
+            self.verifier = Some(verifier);
+        }
+        if self.engine.config().zeal.poison || self.engine.config().verify {
+            verify::poison(self.heap());
+        }
+        self.drop_hosts(dead);
         outcome
+    }
+
+    /// Ends what runs because of a fault that the verifier found.
+    fn found(&self, request: Collection, when: &str, fault: &verify::Fault) -> ! {
+        let Collection { kind, reason, .. } = request;
+        let collections = self.heap().counters().collections;
+        panic!("corrupt heap: {when} a {kind:?} collection for {reason:?} (after {collections} others): {fault}")
+    }
+
+    /// Tells the verifier that a slot of an object is about to be written: by the compiled code that was left last, or by the host.
+    pub fn note_write(&self, object: &VMGcRef, offset: u32) {
+        if let Some(verifier) = &self.verifier {
+            let pc = if self.depth > 0 { Some(self.current_bounds().exit_pc) } else { None };
+            verifier.writes.note(object.raw(), offset, pc, || backtrace::place(self, pc.unwrap_or_default()));
+        }
     }
 
     /// Shows the heap and all roots, as a collection would see them.

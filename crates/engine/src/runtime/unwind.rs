@@ -78,7 +78,8 @@ pub unsafe fn frames_from(newest: Frame, entry_fp: usize) -> Frames {
 impl Frames {
     /// Whether the walk is over because the list of frames does not lead to the entry: the stack is corrupt.
     pub fn is_broken(&self) -> bool {
-        self.next.fp > self.entry_fp || self.next.fp == 0
+        // Without an entry there is no frame: the host called a function of its own.
+        self.entry_fp != 0 && (self.next.fp > self.entry_fp || self.next.fp == 0)
     }
 }
 

@@ -48,16 +48,39 @@ fn every_nth_allocation_of_compiled_code_and_of_the_host_collects() {
 }
 
 #[test]
+fn collections_at_random_come_as_often_as_they_should_and_at_the_same_places() {
+    let places = |text: &str| {
+        let mut state = ZealState::new(text.parse().unwrap());
+        (0..100_000).filter(|_| state.forces_collection()).collect::<Vec<u32>>()
+    };
+    let first = places("random:1:0.1");
+    // Ten standard deviations off.
+    assert!((9_000..11_000).contains(&first.len()), "{}", first.len());
+    assert_eq!(first, places("random:1:0.1"));
+    assert_ne!(first, places("random:2:0.1"));
+    assert_eq!(places("random:3:1").len(), 100_000);
+    assert_eq!(places("alloc:1000,random:1:0.000001").iter().filter(|place| *place % 1000 == 999).count(), 100);
+    assert!(places("move,poison").is_empty());
+}
+
+#[test]
 fn what_is_wrong_is_said_with_what_there_is() {
     for (text, part) in [
-        ("", "`` is no way"),
-        ("sometimes", "`sometimes` is no way"),
+        ("", "`` is no mode"),
+        ("sometimes", "`sometimes` is no mode"),
         ("alloc", "does not say how often"),
         ("alloc:", "a whole number from 1 on"),
         ("alloc:0", "a whole number from 1 on"),
         ("alloc:-1", "a whole number from 1 on"),
-        ("alloc:7,", "`` is no way"),
-        ("alloc:7,alloc:8", "a second time"),
+        ("alloc:7,", "`` is no mode"),
+        ("alloc:7,alloc:8", "gives `alloc` a second time"),
+        ("poison,poison", "gives `poison` a second time"),
+        ("move:1", "takes no argument"),
+        ("random", "a probability above 0"),
+        ("random:1", "a probability above 0"),
+        ("random:1:0", "a probability above 0"),
+        ("random:1:1.5", "a probability above 0"),
+        ("random:x:0.5", "a whole number as the seed"),
     ] {
         let message = text.parse::<Zeal>().expect_err(text).to_string();
         assert!(message.contains(part), "{text}: {message}");
@@ -67,7 +90,10 @@ fn what_is_wrong_is_said_with_what_there_is() {
 
 #[test]
 fn what_is_printed_parses() {
-    let zeal = Zeal::every_nth_allocation(u64::MAX);
-    assert_eq!(zeal.to_string().parse(), Ok(zeal));
+    for text in
+        ["alloc:18446744073709551615", "random:7:0.000001", "move", "alloc:1,random:18446744073709551615:1,move,poison"]
+    {
+        assert_eq!(text.parse::<Zeal>().unwrap().to_string(), text);
+    }
     assert_eq!(Zeal::every_nth_allocation(0), Zeal::OFF);
 }
