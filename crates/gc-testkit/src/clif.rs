@@ -5,6 +5,7 @@
 //! are live across each of its calls: what the engine's stack maps would name.
 
 use crate::failure::{Check, Checked, Failure};
+use crate::isolate::catching;
 use crate::types::{FieldTy, types};
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
@@ -19,14 +20,15 @@ use gc_api::{
     GcRuntime, REF_ARRAY_BASE, Region, Shape, Slot, SlowOp, StaticRef,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// The number of the imported function that allocates: header bits of the kind, type, size, and length or -1.
 pub const CALL_ALLOC: u32 = 0;
 /// The number of the imported function for the collector's slow paths: operation and four words.
 pub const CALL_SLOW_PATH: u32 = 1;
+
+/// Functions that are kept.
+const MOST_CODES: usize = 1 << 14;
 
 /// What kind of slot an access is to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -111,28 +113,33 @@ pub struct CodeOptions {
 pub struct Codes {
     pub runtime: Arc<dyn GcRuntime>,
     isa: OwnedTargetIsa,
-    made: FxHashMap<(CodeOptions, Site), Rc<Code>>,
+    made: FxHashMap<(CodeOptions, Site), Arc<Code>>,
+    /// What scripts have done with them: heaps (a thousand each), operations, new objects, and objects that were looked at.
+    pub work: u64,
 }
 
 impl Codes {
     pub fn new(runtime: Arc<dyn GcRuntime>) -> Codes {
         let isa = cranelift_native::builder().expect("Cranelift knows this machine");
         let isa = isa.finish(Flags::new(settings::builder())).expect("the default settings are valid");
-        Codes { runtime, isa, made: FxHashMap::default() }
+        Codes { runtime, isa, made: FxHashMap::default(), work: 0 }
     }
 
     /// The function of a site.
-    pub fn get(&mut self, options: CodeOptions, site: Site) -> Checked<Rc<Code>> {
+    pub fn get(&mut self, options: CodeOptions, site: Site) -> Checked<Arc<Code>> {
         let key = (options, site);
         if let Some(code) = self.made.get(&key) {
             return Ok(code.clone());
         }
         let compiler = self.runtime.compiler();
-        let made = catch_unwind(AssertUnwindSafe(|| compile(&*self.isa, compiler, options, &key.1)));
-        let code = Rc::new(made.unwrap_or_else(|payload| {
-            let what = format!("emitting {:?}: {}", key.1, crate::machine::panic_text(&*payload));
-            Err(Failure::new(Check::Panic, what))
-        })?);
+        let made = catching(|| compile(&*self.isa, compiler, options, &key.1));
+        let code = Arc::new(
+            made.unwrap_or_else(|said| Err(Failure::new(Check::Panic, format!("emitting {:?}: {said}", key.1))))?,
+        );
+        // A fuzzer runs for hours, and there are combinations of operands without end.
+        if self.made.len() == MOST_CODES {
+            self.made.clear();
+        }
         self.made.insert(key, code.clone());
         Ok(code)
     }

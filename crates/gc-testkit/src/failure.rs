@@ -40,6 +40,26 @@ pub enum Check {
 }
 
 impl Check {
+    /// All of them.
+    pub const ALL: [Check; 16] = [
+        Check::Graph,
+        Check::Freed,
+        Check::Kept,
+        Check::Load,
+        Check::Allocation,
+        Check::Moved,
+        Check::Hosts,
+        Check::Bytes,
+        Check::Counters,
+        Check::Invariants,
+        Check::Code,
+        Check::Trap,
+        Check::Sizing,
+        Check::Collection,
+        Check::Reset,
+        Check::Panic,
+    ];
+
     /// A few words for tables.
     pub const fn name(self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use gc_api::CollectionKind;
 
 /// Where decisions come from.
-trait Choice {
+pub trait Choice {
     /// A number below `n`, which is not 0.
     fn below(&mut self, n: u32) -> u32;
 
@@ -17,7 +17,18 @@ trait Choice {
 }
 
 /// Marsaglia's xorshift64.
-struct Random(u64);
+pub struct Random(u64);
+
+impl Random {
+    /// The decisions with this number.
+    pub fn new(seed: u64) -> Random {
+        let mut random = Random(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        for _ in 0..8 {
+            random.below(2);
+        }
+        random
+    }
+}
 
 impl Choice for Random {
     fn below(&mut self, n: u32) -> u32 {
@@ -36,10 +47,7 @@ impl Choice for Unstructured<'_> {
 
 /// The random script with this number.
 pub fn random(seed: u64) -> Script {
-    let mut choice = Random(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    for _ in 0..8 {
-        choice.below(2);
-    }
+    let mut choice = Random::new(seed);
     let setup = setup(&mut choice);
     let most = if setup.zeal > 0 { 120 } else { 500 };
     let count = 20 + choice.below(most);
@@ -58,7 +66,7 @@ impl<'a> Arbitrary<'a> for Script {
     }
 }
 
-fn setup(c: &mut impl Choice) -> Setup {
+pub fn setup(c: &mut impl Choice) -> Setup {
     let limit = c.of(&[200 << 10, 1 << 20, 4 << 20, 64 << 20]);
     Setup {
         limit,
@@ -115,7 +123,7 @@ fn count(c: &mut impl Choice) -> u32 {
     c.below(most)
 }
 
-fn op(c: &mut impl Choice) -> Op {
+pub fn op(c: &mut impl Choice) -> Op {
     match c.below(100) {
         0..=15 => Op::New { to: slot(c), ty: ty(c), length: length(c), first: slot(c), way: way(c) },
         16..=28 => Op::Set { object: slot(c), slot: at(c), from: slot(c), way: way(c) },

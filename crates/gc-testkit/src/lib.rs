@@ -16,8 +16,7 @@
 //!   are safepoints, at which what is live is a root and may be moved.
 //! * After each collection the reachable graphs must be the same, nothing reachable freed, host values dropped once and in time,
 //!   what the collector claims to free gone, and bytes and counters add up: [`Check`].
-//! * A failure **shrinks** to a few lines, which are printed and can be replayed: by [`replay`], or with
-//!   `GLEANER_REPLAY=FILE cargo test`.
+//! * A failure **shrinks** to a few lines, which are printed with a command that runs them again.
 //!
 //! `GLEANER_KIT_CASES` sets the number of random scripts; as many as take a few seconds by default. That the kit finds what is wrong
 //! is tested with collectors that are broken on purpose: see `README.md`.
@@ -31,7 +30,9 @@ mod clif;
 mod failure;
 mod generate;
 mod interpret;
+mod isolate;
 mod machine;
+mod mutate;
 mod run;
 mod scenarios;
 mod script;
@@ -41,13 +42,13 @@ mod types;
 
 pub use failure::{Check, Failure};
 pub use generate::random;
+pub use mutate::{crossed, mutated};
 pub use run::Stopped;
 pub use scenarios::scenarios;
 pub use script::{Global, Handle, Op, ParseError, Script, Segment, Setup, Slot, Table, Ty, Way};
 
-use gc_api::{Collector, CollectorOptions, GcRuntime};
+use gc_api::{Collector, CollectorOptions};
 use std::fmt;
-use std::sync::Arc;
 
 /// Random scripts that [`check`] runs, unless `GLEANER_KIT_CASES` says otherwise.
 const CASES: u64 = 120;
@@ -73,9 +74,8 @@ macro_rules! conformance {
 /// # Panics
 /// When something is wrong: with a short script that shows it. When the options are.
 pub fn check(collector: &Collector, options: &[&str]) {
-    if let Some(path) = std::env::var_os("GLEANER_REPLAY") {
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        return options.iter().for_each(|options| replay_with(collector, options, &text));
+    if let Some(text) = replayed() {
+        return options.iter().for_each(|options| replay(collector, options, &text));
     }
     let cases = match std::env::var("GLEANER_KIT_CASES") {
         Ok(text) => text.parse().expect("GLEANER_KIT_CASES is a number"),
@@ -83,8 +83,30 @@ pub fn check(collector: &Collector, options: &[&str]) {
     };
     for options in options {
         if let Some(finding) = find(collector, options, cases) {
-            panic!("{finding}");
+            let package = std::env::var("CARGO_PKG_NAME").unwrap_or_else(|_| "PACKAGE".to_string());
+            panic!("{}", finding.with_command(&format!("cargo test -p {package} --test conformance")));
         }
+    }
+}
+
+/// The script that `GLEANER_REPLAY` names, if it is set.
+///
+/// # Panics
+/// When the file cannot be read.
+pub fn replayed() -> Option<String> {
+    let path = std::env::var_os("GLEANER_REPLAY")?;
+    Some(std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+/// Runs a script that was printed.
+///
+/// # Panics
+/// When it fails, as before; when it is no script.
+pub fn replay(collector: &Collector, options: &str, text: &str) {
+    let script: Script = text.parse().unwrap_or_else(|error| panic!("{error}"));
+    let mut kit = Kit::new(collector, options);
+    if let Err(stopped) = kit.run(&script) {
+        panic!("{}", kit.finding("the script that is replayed", script, stopped));
     }
 }
 
@@ -93,58 +115,57 @@ pub fn check(collector: &Collector, options: &[&str]) {
 /// # Panics
 /// When the options are wrong.
 pub fn find(collector: &Collector, options: &str, cases: u64) -> Option<Finding> {
-    let mut codes = clif::Codes::new(make(collector, options));
+    let mut kit = Kit::new(collector, options);
     let scenarios = scenarios().into_iter().map(|(name, script)| (name.to_string(), script));
     let random = (0..cases).map(|seed| (format!("random script {seed}"), generate::random(seed)));
     let mut steps = 0;
     for (name, script) in scenarios.chain(random) {
-        if let Err(stopped) = run::run(&script, &mut codes) {
-            steps += stopped.at as u64 + 1;
-            let (script, stopped) = shrink::shrink(&script, stopped, &mut codes);
-            let spec = spec(collector, options);
-            return Some(Finding { spec, name, steps, script, failure: stopped.failure, at: stopped.at });
-        }
-        steps += script.ops.len() as u64;
+        let Err(stopped) = isolate::on_small_stack(&name, || kit.run(&script)) else {
+            steps += script.ops.len() as u64;
+            continue;
+        };
+        steps += stopped.at as u64 + 1;
+        return Some(Finding { steps, ..isolate::on_small_stack(&name, || kit.shrink(&name, &script, stopped)) });
     }
     None
 }
 
-/// Runs one script under a collector with its default options.
-///
-/// # Errors
-/// What is wrong, and where.
-///
-/// # Panics
-/// When the collector cannot be made.
-pub fn run_script(collector: &Collector, script: &Script) -> Result<(), Stopped> {
-    run::run(script, &mut clif::Codes::new(make(collector, "")))
+/// A collector under test.
+pub struct Kit {
+    spec: String,
+    codes: clif::Codes,
 }
 
-/// Runs a script that was printed, under a collector with its default options.
-///
-/// # Panics
-/// When it fails, as before; when it is no script.
-pub fn replay(collector: &Collector, text: &str) {
-    replay_with(collector, "", text);
-}
-
-fn replay_with(collector: &Collector, options: &str, text: &str) {
-    let script: Script = text.parse().unwrap_or_else(|error| panic!("{error}"));
-    if let Err(Stopped { at, failure }) = run::run(&script, &mut clif::Codes::new(make(collector, options))) {
-        let line = script.ops.get(at).map_or("the end".to_string(), |op| format!("`{op}`"));
-        panic!("{}: at {line}: {failure}", spec(collector, options));
+impl Kit {
+    /// The kit for a collector with these options, as [`check`] takes them.
+    ///
+    /// # Panics
+    /// When the options are wrong.
+    pub fn new(collector: &Collector, options: &str) -> Kit {
+        let name = collector.info.name;
+        let spec = if options.is_empty() { name.to_string() } else { format!("{name}:{options}") };
+        let made = CollectorOptions::parse(&spec).and_then(|(_, options)| collector.with(&options));
+        let runtime = made.unwrap_or_else(|error| panic!("{spec}: {error}"));
+        Kit { spec, codes: clif::Codes::new(runtime) }
     }
-}
 
-fn spec(collector: &Collector, options: &str) -> String {
-    let name = collector.info.name;
-    if options.is_empty() { name.to_string() } else { format!("{name}:{options}") }
-}
+    /// Runs a script in a new heap.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn run(&mut self, script: &Script) -> Result<(), Stopped> {
+        run::run(script, &mut self.codes)
+    }
 
-fn make(collector: &Collector, options: &str) -> Arc<dyn GcRuntime> {
-    let spec = spec(collector, options);
-    let made = CollectorOptions::parse(&spec).and_then(|(_, options)| collector.with(&options));
-    made.unwrap_or_else(|error| panic!("{spec}: {error}"))
+    /// Makes a script that fails short.
+    pub fn shrink(&mut self, name: &str, script: &Script, stopped: Stopped) -> Finding {
+        let (script, stopped) = shrink::shrink(script, stopped, &mut self.codes);
+        self.finding(name, script, stopped)
+    }
+
+    fn finding(&self, name: &str, script: Script, Stopped { at, failure }: Stopped) -> Finding {
+        Finding { spec: self.spec.clone(), name: name.to_string(), steps: at as u64 + 1, script, failure, at }
+    }
 }
 
 /// A collector is wrong.
@@ -154,7 +175,7 @@ pub struct Finding {
     pub spec: String,
     /// The scenario, or the number of the random script, that found it.
     pub name: String,
-    /// Operations that were run until it failed, in all scripts together.
+    /// Operations that were run until it failed, in all scripts together, before it shrank.
     pub steps: u64,
     /// A short script that fails the same check.
     pub script: Script,
@@ -164,12 +185,22 @@ pub struct Finding {
     pub at: usize,
 }
 
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Finding {
+    /// What is wrong, and a shell command that runs the script again: `test` is one that reads `GLEANER_REPLAY`.
+    pub fn with_command(&self, test: &str) -> String {
+        format!("{}\nGLEANER_REPLAY=/dev/stdin {test} <<'END'\n{}END", self.headline(), self.script)
+    }
+
+    fn headline(&self) -> String {
         let Finding { spec, name, script, failure, at, .. } = self;
-        writeln!(f, "collector `{spec}`, {name}: {failure}")?;
         let line = script.ops.get(*at).map_or("the end".to_string(), |op| format!("`{op}`"));
-        writeln!(f, "The script below fails at {line}. Save it, and run it again with GLEANER_REPLAY=FILE.\n")?;
-        write!(f, "{script}")
+        format!("collector `{spec}`, {name}, at {line}: {failure}")
+    }
+}
+
+impl fmt::Display for Finding {
+    /// What is wrong, and the script.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.headline(), self.script)
     }
 }

@@ -7,6 +7,7 @@ mod verify;
 use crate::clif::{ArrayNew, CodeOptions, Codes, Known, Place, Site};
 use crate::failure::{Check, Checked, Failure, require};
 use crate::interpret::{self, Exit};
+use crate::isolate::catching;
 use crate::machine::{self, FRAME, Machine, RealRoots, WINDOW};
 use crate::script::{Op, Script, Setup, Slot, Way};
 use crate::shadow::{NodeId, Shadow, ShadowRoots, Val, What};
@@ -15,7 +16,6 @@ use gc_api::{
     CellKind, Collection, CollectionKind, GcKind, HostId, NewObject, Outcome, Reason, Reclaims, RefCell32, StaticRef,
     TRAP_NULL_REFERENCE, VMGcRef, WriteSite,
 };
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The tag of all exceptions.
 pub const TAG: u32 = 0x7a6;
@@ -41,11 +41,10 @@ pub struct Stopped {
 /// The first thing that is wrong.
 pub fn run(script: &Script, codes: &mut Codes) -> Result<(), Stopped> {
     let mut at = 0;
-    let outcome = catch_unwind(AssertUnwindSafe(|| run_to_end(script, codes, &mut at)));
-    let failure = match outcome {
+    let failure = match catching(|| run_to_end(script, codes, &mut at)) {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(failure)) => failure,
-        Err(payload) => Failure::new(Check::Panic, machine::panic_text(&*payload)),
+        Err(said) => Failure::new(Check::Panic, said),
     };
     Err(Stopped { at, failure })
 }
@@ -120,6 +119,7 @@ impl<'c> Run<'c> {
             null_faults: setup.null_faults,
             slow_alloc: setup.zeal > 0,
         };
+        codes.work += 1000;
         let machine = Machine::new(&codes.runtime, &setup)?;
         let (hosts, last) = (Vec::new(), gc_api::Counters::default());
         let shadow = Shadow::new(shadow_roots());
@@ -131,6 +131,7 @@ impl<'c> Run<'c> {
         self.written = 0;
         for (i, op) in script.ops.iter().enumerate() {
             *at = i;
+            self.codes.work += 1;
             self.op(*op)?;
             self.after(i)?;
         }
@@ -398,6 +399,7 @@ impl<'c> Run<'c> {
     }
 
     pub fn count(&mut self, bytes: u64) {
+        self.codes.work += 1;
         self.allocated.0 += 1;
         self.allocated.1 += bytes;
     }

@@ -2,19 +2,29 @@
 
 use crate::script::Script;
 
+/// Heaps that the short ones run in.
+const HEAPS: [&str; 3] = [
+    "heap limit=67108864 initial=65536 zeal=0 count=1 faults=1 again=1",
+    "heap limit=67108864 initial=1048576 zeal=0 count=0 faults=0 again=0",
+    "heap limit=67108864 initial=65536 zeal=1 count=1 faults=1 again=0",
+];
+
 /// Every scenario with its name, which says what it tries.
 ///
 /// # Panics
 /// Never: they are well formed.
 pub fn scenarios() -> Vec<(&'static str, Script)> {
-    let heaps = [
-        "heap limit=67108864 initial=65536 zeal=0 count=1 faults=1 again=1",
-        "heap limit=67108864 initial=1048576 zeal=0 count=0 faults=0 again=0",
-        "heap limit=67108864 initial=65536 zeal=1 count=1 faults=1 again=0",
-    ];
-    let parse = |heap: &str, text: &str| format!("{heap}\n{text}").parse().expect("scenarios are well formed");
-    let everywhere = ANYWHERE.iter().flat_map(|(name, text)| heaps.map(|heap| (*name, parse(heap, text))));
+    let everywhere = ANYWHERE.iter().flat_map(|(name, text)| HEAPS.map(|heap| (*name, parse(heap, text))));
     everywhere.chain(LARGE.iter().map(|(name, heap, text)| (*name, parse(heap, text)))).collect()
+}
+
+/// The short ones, each in one heap.
+pub fn short() -> Vec<(&'static str, Script)> {
+    ANYWHERE.iter().zip(HEAPS.iter().cycle()).map(|((name, text), heap)| (*name, parse(heap, text))).collect()
+}
+
+fn parse(heap: &str, text: &str) -> Script {
+    format!("{heap}\n{text}").parse().expect("scenarios are well formed")
 }
 
 /// Short ones, which run in several heaps, and with a collection at every allocation.
@@ -69,7 +79,8 @@ const ANYWHERE: &[(&str, &str)] = &[
         "elements of segments become elements of arrays and tables",
         "new $0 leaf 0 $8 inline\nnew $1 leaf 0 $8 inline\nnew $2 leaf 0 $8 inline\nelem e0 $0 3\nnew $4 refs 9 $8 inline\ncollect full
          init_elem $4 2 e0 0 3\nnew_elem $5 e0 1 2\ntable.init t0 1 e0 0 3\nelem.drop e0\nnull $0\nnull $1\nnull $2\ncollect minor\ncollect full
-         get $6 $4 2 inline\nget $7 $5 1 inline\neq $6 $7\nnew $0 leaf 0 $8 inline\nelem e1 $0 1\nnull $0\ninit_elem $4 0 e1 0 1\ncollect full",
+         get $6 $4 2 inline\nget $7 $5 1 inline\neq $6 $7\nnew $0 leaf 0 $8 inline\nelem e1 $0 1\nnull $0\ninit_elem $4 0 e1 0 1\nelem.drop e1\ncollect minor
+         get $6 $4 0 inline\nnull $6\ncollect minor\ncollect full",
     ),
     (
         "tables are copied over themselves and each other",
@@ -138,9 +149,17 @@ const ANYWHERE: &[(&str, &str)] = &[
 /// Those that need room or time: name, heap, script.
 const LARGE: &[(&str, &str, &str)] = &[
     (
+        "large objects live and die",
+        "heap limit=67108864 initial=65536 zeal=0 count=1 faults=1 again=1",
+        "new $0 bytes 9000 $8 inline\nnew $1 bytes 100000 $8 host\nnew $2 refs 20000 $0 inline\nnew $3 vectors 3000 $8 inline\nnew $4 bytes 3000000 $8 inline\ncollect minor\ncollect full
+         null $1\nnull $4\ncollect full\nnew $5 bytes 3000000 $8 inline\nset $2 19999 $5 inline\nnull $5\ncollect full\nchurn $6 bytes 300000 40\ncollect full\nnull $2\ncollect full
+         new $7 refs 9000 $8 inline\ncollect minor\neach $7 leaf 0 inline\nnull $8\ncollect minor\nget $9 $7 8999 inline\ncollect full",
+    ),
+    (
         "a deep list lives and dies without recursion",
         "heap limit=67108864 initial=1048576 zeal=0 count=1 faults=1 again=0",
-        "extern $0\nlist $0 pair 40000 inline\ncollect minor\ncollect full\nglobal.set g0 $0 inline\nnull $0\ncollect full\nglobal.set g0 $0 inline\nchurn $1 pair 0 20\ncollect full",
+        "extern $0\nlist $0 pair 40000 inline\ncollect minor\ncollect full\nglobal.set g0 $0 inline\nnull $0\ncollect major\nglobal.set g0 $0 inline\nchurn $1 pair 0 20
+         collect major\ncollect full\nring $0 40000\ncollect full\nnull $0\nnull $1\ncollect full",
     ),
     (
         "a heap is filled, and has room again",
@@ -153,13 +172,6 @@ const LARGE: &[(&str, &str, &str)] = &[
         "heap limit=4194304 initial=65536 zeal=0 count=1 faults=1 again=0",
         "new $0 refs 100 $8 inline\neach $0 pair 0 inline\nchurn $2 pair 0 20000\nchurn $2 bytes 100 5000\neach $0 refs 5 inline\nchurn $2 wide 0 500\nchurn $2 bytes 20000 300
          each $0 mixed 0 inline\nchurn $2 node 0 5000\ncollect full",
-    ),
-    (
-        "large objects live and die",
-        "heap limit=67108864 initial=65536 zeal=0 count=1 faults=1 again=1",
-        "new $0 bytes 9000 $8 inline\nnew $1 bytes 100000 $8 host\nnew $2 refs 20000 $0 inline\nnew $3 vectors 3000 $8 inline\nnew $4 bytes 3000000 $8 inline\ncollect minor\ncollect full
-         null $1\nnull $4\ncollect full\nnew $5 bytes 3000000 $8 inline\nset $2 19999 $5 inline\nnull $5\ncollect full\nchurn $6 bytes 300000 40\ncollect full\nnull $2\ncollect full
-         new $7 refs 9000 $8 inline\ncollect minor\neach $7 leaf 0 inline\nnull $8\ncollect minor\nget $9 $7 8999 inline\ncollect full",
     ),
     (
         "many host values die, each once",

@@ -80,10 +80,10 @@ trait Operand: Copy + PartialEq {
     fn simpler(self) -> Vec<Self>;
 }
 
-/// Simpler numbers.
+/// Simpler numbers, by ever smaller steps: what fails from some number on is brought down to it in few tries.
 fn simpler_number(n: u32) -> Vec<u32> {
-    let mut all = vec![0, 1, n / 2, n.saturating_sub(1)];
-    all.retain(|simple| *simple < n);
+    let steps = (1..32).map(|half| n >> half).take_while(|step| *step > 0);
+    let mut all: Vec<u32> = [0, 1].into_iter().chain(steps.map(|step| n - step)).filter(|simple| *simple < n).collect();
     all.dedup();
     all
 }

@@ -3,81 +3,97 @@
 //! Delta debugging: A. Zeller and R. Hildebrandt, *Simplifying and isolating failure-inducing input*, TSE 2002.
 
 use crate::clif::Codes;
+use crate::failure::Check;
 use crate::run::{Stopped, run};
 use crate::script::{Script, Setup};
-use std::time::{Duration, Instant};
 
-/// Shrinking ends after so long, with the shortest script found.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Shrinking ends after so much [work](Codes::work), with the shortest script found: so it gives the same on every machine.
+const PATIENCE: u64 = 10_000_000;
 
 /// A script that fails the same check as `script`, with as little as was found; and how it fails.
 pub fn shrink(script: &Script, stopped: Stopped, codes: &mut Codes) -> (Script, Stopped) {
-    let check = stopped.failure.check;
-    let mut best = (script.clone(), stopped);
-    best.0.ops.truncate(best.1.at + 1);
-    let until = Instant::now() + PATIENCE;
-    let mut fails = |candidate: Script, best: &mut (Script, Stopped)| match run(&candidate, codes) {
-        Err(stopped) if stopped.failure.check == check => {
-            *best = (candidate, stopped);
-            true
-        }
-        _ => false,
-    };
-    let whole = best.0.clone();
-    if !fails(whole, &mut best) {
-        // It failed at the end, or after the reset.
-        best.0 = script.clone();
-    }
+    let until = codes.work + PATIENCE;
+    let (check, at) = (stopped.failure.check, stopped.at);
+    let mut shrinking = Shrinking { codes, check, until, script: script.clone(), stopped };
+    // What comes after the failure; it is needed when that is at the end, or after the reset.
+    let mut start = script.clone();
+    start.ops.truncate(at + 1);
+    shrinking.fails(start);
     loop {
-        let before = best.0.clone();
-        drop_ops(&mut best, until, &mut fails);
-        simplify(&mut best, until, &mut fails);
-        if best.0 == before || Instant::now() > until {
-            return best;
+        let before = shrinking.script.clone();
+        shrinking.drop_ops();
+        shrinking.simplify();
+        if shrinking.script == before || shrinking.is_over() {
+            return (shrinking.script, shrinking.stopped);
         }
     }
 }
 
-type Fails<'a> = dyn FnMut(Script, &mut (Script, Stopped)) -> bool + 'a;
-
-fn drop_ops(best: &mut (Script, Stopped), until: Instant, fails: &mut Fails<'_>) {
-    let mut step = best.0.ops.len().div_ceil(2);
-    while step > 0 {
-        let mut end = best.0.ops.len();
-        while end > 0 && Instant::now() < until {
-            let start = end.saturating_sub(step);
-            let mut candidate = best.0.clone();
-            candidate.ops.drain(start..end);
-            fails(candidate, best);
-            end = start.min(best.0.ops.len());
-        }
-        step /= 2;
-    }
+struct Shrinking<'a> {
+    codes: &'a mut Codes,
+    check: Check,
+    until: u64,
+    /// The shortest so far, and how it fails.
+    script: Script,
+    stopped: Stopped,
 }
 
-fn simplify(best: &mut (Script, Stopped), until: Instant, fails: &mut Fails<'_>) {
-    let plain = Setup { limit: best.0.setup.limit, ..Setup::default() };
-    let setup = best.0.setup.clone();
-    let each = [
-        plain.clone(),
-        Setup { again: false, ..setup.clone() },
-        Setup { zeal: 0, ..setup.clone() },
-        Setup { zeal: 1.min(setup.zeal), ..setup },
-    ];
-    for setup in each {
-        if setup != best.0.setup {
-            let ops = best.0.ops.clone();
-            fails(Script { setup, ops }, best);
+impl Shrinking<'_> {
+    fn is_over(&self) -> bool {
+        self.codes.work > self.until
+    }
+
+    /// Whether a simpler script fails the same check; then it is the shortest.
+    fn fails(&mut self, candidate: Script) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        match run(&candidate, self.codes) {
+            Err(stopped) if stopped.failure.check == self.check => {
+                (self.script, self.stopped) = (candidate, stopped);
+                true
+            }
+            _ => false,
         }
     }
-    let mut at = 0;
-    while at < best.0.ops.len() && Instant::now() < until {
-        let simpler = best.0.ops[at].simpler();
-        let shorter = simpler.into_iter().any(|op| {
-            let mut candidate = best.0.clone();
-            candidate.ops[at] = op;
-            fails(candidate, best)
-        });
-        at += !shorter as usize;
+
+    fn drop_ops(&mut self) {
+        let mut step = self.script.ops.len().div_ceil(2);
+        while step > 0 {
+            let mut end = self.script.ops.len();
+            while end > 0 && !self.is_over() {
+                let start = end.saturating_sub(step);
+                let mut candidate = self.script.clone();
+                candidate.ops.drain(start..end);
+                self.fails(candidate);
+                end = start.min(self.script.ops.len());
+            }
+            step /= 2;
+        }
+    }
+
+    fn simplify(&mut self) {
+        let each: [fn(&mut Setup); 4] = [
+            |setup| *setup = Setup { limit: setup.limit, ..Setup::default() },
+            |setup| setup.again = false,
+            |setup| setup.zeal = 0,
+            |setup| setup.zeal = setup.zeal.min(1),
+        ];
+        for simpler in each {
+            let mut candidate = self.script.clone();
+            simpler(&mut candidate.setup);
+            if candidate != self.script {
+                self.fails(candidate);
+            }
+        }
+        let mut at = 0;
+        while at < self.script.ops.len() && !self.is_over() {
+            let shorter = self.script.ops[at].simpler().into_iter().any(|op| {
+                let mut candidate = self.script.clone();
+                candidate.ops[at] = op;
+                self.fails(candidate)
+            });
+            at += !shorter as usize;
+        }
     }
 }

@@ -33,6 +33,7 @@ impl Run<'_> {
         let mut walk = Walk::default();
         self.bind_roots(&mut walk, moved)?;
         while let Some(id) = walk.open.pop() {
+            self.codes.work += 1;
             let mut node = self.shadow.nodes[id as usize].take().expect("it was just bound");
             let outcome = self.compare(&mut walk, id, &node, moved);
             node.mark = self.shadow.walk;
