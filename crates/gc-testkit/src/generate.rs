@@ -75,6 +75,7 @@ pub fn setup(c: &mut impl Choice) -> Setup {
         count_objects: c.below(4) > 0,
         null_faults: c.below(4) > 0,
         again: c.below(8) == 0,
+        always_move: c.below(4) == 0,
     }
 }
 

@@ -21,8 +21,7 @@
 //! `GLEANER_KIT_CASES` sets the number of random scripts; as many as take a few seconds by default. That the kit finds what is wrong
 //! is tested with collectors that are broken on purpose: see `README.md`.
 //!
-//! What it does not do: it runs one thread; it cannot interrupt a collector that loops; it does not overwrite what was freed, because
-//! a collector may keep its free lists there.
+//! What it does not do: see there.
 
 #![forbid(unsafe_code)]
 

@@ -120,7 +120,7 @@ impl Machine {
             max_bytes: setup.limit as u64,
             initial_bytes: setup.initial as u64,
             count_objects: setup.count_objects,
-            ..HeapLimits::default()
+            always_move: setup.always_move,
         };
         let shapes: Arc<Shapes> = Arc::new(crate::types::shapes());
         let heap = runtime.new_heap(memory.clone(), shapes, &limits).map_err(system)?;

@@ -24,19 +24,31 @@ pub struct Setup {
     pub null_faults: bool,
     /// Afterwards the heap is reset, and the script is run once more.
     pub again: bool,
+    /// Each collection is to move what it can: [`HeapLimits::always_move`](gc_api::HeapLimits::always_move).
+    pub always_move: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup { limit: 64 << 20, initial: 1 << 20, zeal: 0, count_objects: true, null_faults: true, again: false }
+        Setup {
+            limit: 64 << 20,
+            initial: 1 << 20,
+            zeal: 0,
+            count_objects: true,
+            null_faults: true,
+            again: false,
+            always_move: false,
+        }
     }
 }
 
 impl fmt::Display for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Setup { limit, initial, zeal, .. } = self;
-        let [count, faults, again] = [self.count_objects, self.null_faults, self.again].map(u8::from);
-        write!(f, "heap limit={limit} initial={initial} zeal={zeal} count={count} faults={faults} again={again}")
+        let flags = [self.count_objects, self.null_faults, self.again, self.always_move];
+        let [count, faults, again, moves] = flags.map(u8::from);
+        write!(f, "heap limit={limit} initial={initial} zeal={zeal} ")?;
+        write!(f, "count={count} faults={faults} again={again} move={moves}")
     }
 }
 
@@ -60,6 +72,7 @@ impl FromStr for Setup {
                 "count" => setup.count_objects = value != 0,
                 "faults" => setup.null_faults = value != 0,
                 "again" => setup.again = value != 0,
+                "move" => setup.always_move = value != 0,
                 _ => return Err(wrong()),
             }
         }

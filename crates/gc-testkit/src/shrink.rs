@@ -73,9 +73,10 @@ impl Shrinking<'_> {
     }
 
     fn simplify(&mut self) {
-        let each: [fn(&mut Setup); 4] = [
+        let each: [fn(&mut Setup); 5] = [
             |setup| *setup = Setup { limit: setup.limit, ..Setup::default() },
             |setup| setup.again = false,
+            |setup| setup.always_move = false,
             |setup| setup.zeal = 0,
             |setup| setup.zeal = setup.zeal.min(1),
         ];

@@ -7,7 +7,8 @@
 //! 3. *Host values* are reported dead once, when no path leads to them.
 //! 4. *Bytes and objects add up*: live + free + waste is what is committed, live is the sum of the objects' sizes, and what was
 //!    allocated is live or counted as freed.
-//! 5. After a full collection, what [`Reclaims`] claims is gone.
+//! 5. *Free memory* is in no object; it is overwritten.
+//! 6. After a full collection, what [`Reclaims`] claims is gone.
 
 use super::Run;
 use crate::failure::{Check, Checked, Failure, require};
@@ -15,6 +16,11 @@ use crate::shadow::{NodeId, Val, What};
 use crate::types::{FieldTy, Type};
 use gc_api::{Counters, FIRST_INDEX, GcKind, Reclaims, Shape, VMGcRef};
 use rustc_hash::FxHashMap;
+
+/// What free memory is overwritten with: neither null, nor an object's index, nor the header of a type.
+const POISON: u8 = 0x5c;
+/// Bytes that a walk overwrites, at most.
+const MOST_POISON: u32 = 256 << 10;
 
 /// The walk's state.
 #[derive(Default)]
@@ -199,9 +205,11 @@ impl Run<'_> {
             return Err(Failure::new(Check::Freed, what));
         }
         let mut sum = 0;
+        let mut ends = Vec::with_capacity(objects.len());
         for (at, index) in objects.iter().enumerate() {
             let size = self.size_at(*index)?;
             sum += size;
+            ends.push(*index as u64 + size);
             let end = *index as u64 + size;
             let next = objects.get(at + 1).map_or(machine.memory.committed(), |next| *next as u64);
             require(end <= next, Check::Bytes, || {
@@ -217,7 +225,28 @@ impl Run<'_> {
         require(parts == Some(committed) && usage.committed == committed, Check::Bytes, || {
             format!("{usage:?} is not what is committed, {committed} bytes")
         })?;
+        self.poison(&objects, &ends)?;
         self.check_totals(objects.len() as u64, sum)
+    }
+
+    /// What is said to be free is in no object, and is overwritten: whoever still reads there finds nonsense.
+    fn poison(&self, starts: &[u32], ends: &[u64]) -> Checked<()> {
+        let machine = &self.machine;
+        let mut free = Vec::new();
+        machine.heap.for_each_free_range(&mut |range| free.push(range));
+        let mut left = MOST_POISON;
+        for range in free.into_iter().filter(|range| !range.is_empty()) {
+            let (start, end) = (range.start, range.end);
+            let at = ends.partition_point(|end| *end <= start as u64);
+            let inside = start >= FIRST_INDEX && end as u64 <= machine.memory.committed();
+            require(inside && starts.get(at).is_none_or(|object| *object >= end), Check::Bytes, || {
+                format!("{start:#x}..{end:#x} is said to be free, and is in an object or outside the heap")
+            })?;
+            let bytes = left.min(end - start);
+            left -= bytes;
+            machine.memory.fill_bytes(start, 0, bytes, POISON);
+        }
+        Ok(())
     }
 
     /// Bytes of whatever object is at `index`.

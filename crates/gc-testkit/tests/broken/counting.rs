@@ -13,6 +13,7 @@ use gc_api::{
     RefRange, RootKind, Roots, Shapes, SizingDecision, Slot, SlowOp, VMGcRef, WriteSite, copy_refs,
 };
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub const COLLECTOR: Collector = Collector { info: &COUNTING_INFO, make };
@@ -292,6 +293,10 @@ impl GcHeap for Heap {
 
     fn for_each_object(&self, visit: &mut dyn FnMut(VMGcRef)) {
         self.space.for_each(visit);
+    }
+
+    fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
+        self.space.for_each_free_range(visit);
     }
 
     fn check(&self) -> Result<(), Corruption> {

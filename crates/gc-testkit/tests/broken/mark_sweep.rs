@@ -11,6 +11,7 @@ use gc_api::{
     NeedsCollection, NewObject, OptionError, Outcome, Reason, RefRange, Region, RootKind, Roots, Shape, Shapes,
     SideEntry, SideTable, SizingDecision, Slot, VMGcRef, WriteSite, copy_refs,
 };
+use std::ops::Range;
 use std::sync::Arc;
 
 pub const COLLECTOR: Collector = Collector { info: &PLAIN_INFO, make: make_plain };
@@ -312,6 +313,11 @@ impl GcHeap for Heap {
 
     fn for_each_object(&self, visit: &mut dyn FnMut(VMGcRef)) {
         self.space.for_each(visit);
+    }
+
+    fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
+        let longer = if self.is(Fault::FreeOverlaps) { 8 } else { 0 };
+        self.space.for_each_free_range(&mut |range| visit(range.start - longer..range.end));
     }
 
     fn check(&self) -> Result<(), Corruption> {

@@ -48,6 +48,7 @@ faults! {
     NeverDropsHosts "never reports a host value dead";
     WrongLive "reports wrong live bytes";
     WrongFree "counts free bytes twice";
+    FreeOverlaps "gives memory of an object as free";
     LengthUnwritten "the runtime's allocation does not write the length";
     LimitOffBy8 "sets the bump region's limit 8 bytes too high";
     GivesUpEarly "gives up while the heap can grow";

@@ -8,6 +8,7 @@ use gc_api::{
     GcRuntime, HeapError, HeapLimits, HeapMemory, HeapUsage, HostId, NeedsCollection, NewObject, OptionError, Outcome,
     RootKind, Roots, Shapes, SizingDecision, SlowOp, VMGcHeader, VMGcRef,
 };
+use std::ops::Range;
 use std::sync::Arc;
 
 pub const COLLECTOR: Collector = Collector { info: &COPYING_INFO, make };
@@ -245,6 +246,12 @@ impl GcHeap for Heap {
             index += self.shapes.size_of(&self.memory, &r) as u32;
             visit(r);
         }
+    }
+
+    fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
+        let other = if self.start == FIRST_INDEX { FIRST_INDEX + self.half() } else { FIRST_INDEX };
+        visit(self.bump()..self.end() as u32);
+        visit(other..other + self.half());
     }
 
     fn check(&self) -> Result<(), Corruption> {

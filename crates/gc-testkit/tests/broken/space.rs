@@ -166,6 +166,14 @@ impl Space {
         }
     }
 
+    pub fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
+        self.gaps.iter().for_each(|gap| visit(gap.clone()));
+        if self.region > 0 {
+            let [bump, limit] = [Cell::BUMP, Cell::LIMIT].map(|cell| self.memory.cell(cell) as u32);
+            visit(bump..limit);
+        }
+    }
+
     fn in_region(&self) -> u64 {
         self.memory.cell(Cell::BUMP).saturating_sub(self.region as u64)
     }
