@@ -49,6 +49,36 @@ fn table_ops() {
         .unwrap();
 }
 
+/// With `GLEANER_REPLAY=FILE`, the script in that file.
+#[test]
+fn collector() {
+    if let Some(text) = gc_testkit::replayed() {
+        let script = fuzzing::script_of(text.as_bytes()).expect("a script is replayed");
+        return fuzzing::collector(&script, COLLECTORS);
+    }
+    let seeds = seeds("collector");
+    assert!(seeds.len() >= 20, "{} seeds", seeds.len());
+    for (name, bytes) in &seeds {
+        let script = fuzzing::script_of(bytes).unwrap_or_else(|| panic!("{name} is no script"));
+        fuzzing::collector(&script, COLLECTORS);
+    }
+    let seeds: Vec<Vec<u8>> = seeds.into_iter().map(|(_, bytes)| bytes).collect();
+    let changes = prop::collection::vec(any::<u32>(), 1..12);
+    // The body makes a script that fails short itself.
+    let config = Config { cases: cases(400), failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+    TestRunner::new(config)
+        .run(&(prop::sample::select(seeds), changes), |(mut script, changes)| {
+            script.resize(8192, 0);
+            let mut size = script.iter().position(|byte| *byte == 0).unwrap_or_default();
+            for change in changes {
+                size = fuzzing::mutate_script(&mut script, size, 8192, change);
+            }
+            fuzzing::collector(&fuzzing::script_of(&script[..size]).expect("changes give scripts"), COLLECTORS);
+            Ok(())
+        })
+        .unwrap();
+}
+
 /// A change of a seed: bytes are replaced, inserted, or taken away.
 #[derive(Clone, Debug)]
 enum Change {
