@@ -18,10 +18,8 @@
 //!   what the collector claims to free gone, and bytes and counters add up: [`Check`].
 //! * A failure **shrinks** to a few lines, which are printed with a command that runs them again.
 //!
-//! `GLEANER_KIT_CASES` sets the number of random scripts; as many as take a few seconds by default. That the kit finds what is wrong
-//! is tested with collectors that are broken on purpose: see `README.md`.
-//!
-//! What it does not do: see there.
+//! `GLEANER_KIT_CASES` sets the number of random scripts; as many as take a few seconds by default. `README.md` says what is checked
+//! and what is not, and lists the collectors, broken on purpose, that show that the checks can fail.
 
 #![forbid(unsafe_code)]
 
