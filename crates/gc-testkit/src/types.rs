@@ -111,6 +111,14 @@ impl Type {
         }
     }
 
+    /// Bytes from the object's start to its reference number `i`, in the order of its slots.
+    pub fn ref_offset(&self, i: usize) -> u32 {
+        match &self.shape {
+            Shape::Fixed { refs, .. } => refs[i],
+            Shape::Array { base, .. } => base + 4 * i as u32,
+        }
+    }
+
     /// Number of reference slots.
     pub fn refs(&self, length: u32) -> usize {
         match (&self.shape, &self.body) {

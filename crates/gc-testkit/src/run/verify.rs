@@ -136,11 +136,10 @@ impl Run<'_> {
             return Err(wrong("has lost its tag".into()));
         }
         self.compare_bytes(walk, ty, node).map_err(wrong)?;
-        let refs = (0..ty.slots(node.length)).filter(|slot| matches!(ty.slot(*slot).ty, FieldTy::Ref(_)));
-        for (slot, val) in refs.zip(&node.refs) {
-            let raw = memory.load_u32(node.index, ty.slot(slot).offset);
+        for (i, val) in node.refs.iter().enumerate() {
+            let raw = memory.load_u32(node.index, ty.ref_offset(i));
             self.bind(walk, *val, raw, moved, || {
-                format!("in slot {slot} of object {id} (`{}`, {:#x})", ty.name, node.index)
+                format!("in reference {i} of object {id} (`{}`, {:#x})", ty.name, node.index)
             })?;
         }
         Ok(())
