@@ -484,7 +484,7 @@ fn collectors_are_described() {
     for name in collectors() {
         assert!(text.contains(&format!("{name}: ")), "{text}");
     }
-    for part in ["properties", "after", "options", "caveat", "cyclic garbage is never freed", "default"] {
+    for part in ["properties", "after", "options", "caveat", "nothing is ever freed", "default"] {
         assert!(text.contains(part), "{text}");
     }
 }

@@ -80,7 +80,7 @@ fn run(binary: &[u8], model: &Model, engine: &Engine, reclaims: Reclaims) {
 
     instance.get_func(&mut store, "clear").expect("exported").call(&mut store, &[]).expect("clearing ends well");
     // The second collection finds what was on the stack at the first.
-    let collected = [store.gc(CollectionKind::Major), store.gc(CollectionKind::Major)];
+    let collected = [store.gc(CollectionKind::Cycle), store.gc(CollectionKind::Cycle)];
     let kept = match reclaims {
         Reclaims::Nothing => None,
         Reclaims::Acyclic => Some(model.hosts_behind_cycles()),

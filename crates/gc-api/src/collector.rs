@@ -144,6 +144,22 @@ impl CollectorOptions {
         })
     }
 
+    /// The value of `key` as a time, in `us`, `ms` or `s`: `"500us"`, `"1.5ms"`. `None` when it was not given, or is `none`.
+    ///
+    /// # Errors
+    /// Anything else, and less than a microsecond.
+    pub fn duration(&self, key: &str) -> Result<Option<std::time::Duration>, OptionError> {
+        let Some(text) = self.0.get(key).filter(|text| *text != "none") else { return Ok(None) };
+        let units = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0)];
+        let seconds =
+            units.iter().find_map(|(unit, scale)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * scale));
+        let time = seconds.filter(|s| *s >= 1e-6).and_then(|s| std::time::Duration::try_from_secs_f64(s).ok());
+        match time {
+            Some(time) => Ok(Some(time)),
+            None => Err(OptionError(format!("`{key}={text}`: a time goes here, as 500us, 1.5ms or 1s, or none"))),
+        }
+    }
+
     /// The value of `key` among `values`, or the first of them when it was not given.
     ///
     /// # Errors

@@ -303,6 +303,15 @@ impl<'a, 'f> Emitter<'a, 'f> {
         self.b.ins().store(flags, value, base, cell.offset());
     }
 
+    /// Adds one to a cell of the collector's, in programs that are compiled to count; nothing is emitted in others.
+    pub fn count(&mut self, cell: Cell) {
+        if self.host.count_objects() {
+            let count = self.load_cell(cell);
+            let count = self.b.ins().iadd_imm_s(count, 1);
+            self.store_cell(cell, count);
+        }
+    }
+
     /// Loads the first word of an object's header: kind and the collector's bits. Traps on null if `null_check`.
     pub fn load_header_word(&mut self, object: Value, null_check: bool) -> Value {
         let flags = self.object_flags(Region::Header, object, VMGcHeader::WORD_OFFSET, null_check);

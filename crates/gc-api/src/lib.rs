@@ -72,6 +72,7 @@ mod memory;
 mod reference;
 mod shapes;
 pub mod sys;
+mod type_graph;
 
 pub use collector::*;
 pub use compiler::*;
@@ -80,6 +81,7 @@ pub use header::*;
 pub use memory::*;
 pub use reference::*;
 pub use shapes::*;
+pub use type_graph::{Declared, Family, Target};
 
 pub use cranelift_codegen::ir;
 pub use cranelift_codegen::ir::InstBuilder;

@@ -349,6 +349,19 @@ impl HeapMemory {
         self.0.base + at as usize
     }
 
+    /// Tells the processor that the object at `index` will be looked at soon. Does nothing where there is no such instruction.
+    #[inline]
+    pub fn prefetch(&self, index: u32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch accesses nothing, whatever the address; SSE is part of x86-64.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>((self.0.base + index as usize) as *const i8);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = index;
+    }
+
     /// The whole header of the object at `index`.
     #[inline]
     pub fn header(&self, object: &VMGcRef) -> VMGcHeader {

@@ -1,7 +1,9 @@
 //! What the engine tells every collector about types, once: sizes, and which words are references.
 
+use crate::type_graph::{Declared, TypeGraph};
 use crate::{ARRAY_LENGTH_OFFSET, EXTERN_SIZE, EXTERN_TYPE, HEADER_SIZE, HeapMemory, TypeIndex, VMGcRef, align_object};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 /// How large objects of one type are and where their references stand.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,17 +55,29 @@ const CHUNK: usize = 1024;
 /// Types that one engine can hold; the engine refuses more with an error.
 pub const MAX_TYPES: usize = 1 << 20;
 
-type Chunk = Box<[OnceLock<Shape>]>;
+/// What is known of a type.
+#[derive(Default, Debug)]
+struct Entry {
+    shape: OnceLock<Shape>,
+    /// No object of the type is in a cycle, as of the last look at the graph.
+    acyclic: AtomicBool,
+}
+
+type Chunk = Box<[Entry]>;
 
 /// The shapes of an engine's types, by canonical index. Filled by the engine as it meets types, read without locks.
 #[derive(Debug)]
 pub struct Shapes {
     chunks: Box<[OnceLock<Chunk>]>,
+    graph: Mutex<TypeGraph>,
+    /// Types were declared since the last look at the graph.
+    stale: AtomicBool,
 }
 
 impl Default for Shapes {
     fn default() -> Self {
-        let shapes = Shapes { chunks: (0..MAX_TYPES / CHUNK).map(|_| OnceLock::new()).collect() };
+        let chunks = (0..MAX_TYPES / CHUNK).map(|_| OnceLock::new()).collect();
+        let shapes = Shapes { chunks, graph: Mutex::default(), stale: AtomicBool::new(false) };
         shapes.register(EXTERN_TYPE, Shape::Fixed { size: EXTERN_SIZE, refs: Box::new([]) });
         shapes
     }
@@ -75,22 +89,63 @@ impl Shapes {
     /// # Panics
     /// When `ty` is [`MAX_TYPES`] or more, or the shape differs from the one that `ty` has.
     pub fn register(&self, ty: TypeIndex, shape: Shape) {
-        let chunk = self.chunks[ty as usize / CHUNK].get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect());
-        let slot = &chunk[ty as usize % CHUNK];
+        let chunk = self.chunks[ty as usize / CHUNK].get_or_init(|| (0..CHUNK).map(|_| Entry::default()).collect());
+        let slot = &chunk[ty as usize % CHUNK].shape;
         assert_eq!(slot.get_or_init(|| shape.clone()), &shape, "type {ty} has another shape");
     }
 
     /// The shape of `ty`, or `None` when no object can have that type.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, ty: TypeIndex) -> Option<&Shape> {
-        self.chunks.get(ty as usize / CHUNK)?.get()?[ty as usize % CHUNK].get()
+        self.entry(ty)?.shape.get()
+    }
+
+    #[inline(always)]
+    fn entry(&self, ty: TypeIndex) -> Option<&Entry> {
+        Some(&self.chunks.get(ty as usize / CHUNK)?.get()?[ty as usize % CHUNK])
+    }
+
+    /// Says what the slots of `ty`, which has a shape, may refer to. Once for each type; a type of which nothing is said is taken to be
+    /// able to refer to anything.
+    pub fn declare(&self, ty: TypeIndex, declared: Declared) {
+        self.graph().declare(ty, declared);
+        self.stale.store(true, Ordering::Release);
+    }
+
+    fn graph(&self) -> std::sync::MutexGuard<'_, TypeGraph> {
+        self.graph.lock().expect("nothing panics with the graph")
+    }
+
+    /// Whether an object of type `ty` can be in a cycle of references, by the declared types that there are now: what cannot be is
+    /// never the root of a garbage cycle, nor has anything that lies on one to be looked for behind it. A type that is declared later
+    /// can change the answer from no to yes, and never back.
+    pub fn can_be_in_cycle(&self, ty: TypeIndex) -> bool {
+        let Some(entry) = self.entry(ty) else { return true };
+        if entry.shape.get().is_some_and(Shape::is_leaf) {
+            return false;
+        }
+        if self.stale.load(Ordering::Acquire) {
+            let graph = self.graph();
+            self.chunks
+                .iter()
+                .filter_map(OnceLock::get)
+                .flatten()
+                .for_each(|e| e.acyclic.store(false, Ordering::Relaxed));
+            for ty in graph.acyclic() {
+                if let Some(entry) = self.entry(ty) {
+                    entry.acyclic.store(true, Ordering::Relaxed);
+                }
+            }
+            self.stale.store(false, Ordering::Release);
+        }
+        !entry.acyclic.load(Ordering::Relaxed)
     }
 
     /// The shape of the object `object`.
     ///
     /// # Panics
     /// When the header names no type: the heap is corrupt.
-    #[inline]
+    #[inline(always)]
     pub fn of(&self, memory: &HeapMemory, object: &VMGcRef) -> &Shape {
         let ty = memory.header(object).ty();
         match self.get(ty) {
@@ -110,14 +165,21 @@ impl Shapes {
     }
 
     /// Calls `visit` with the byte offset of each reference slot of `object`, in ascending order; what the slot holds
-    /// may be null, an `i31` or an object.
+    /// may be null, an `i31` or an object. Gives the object's bytes, as [`size_of`](Self::size_of) does.
     #[inline]
-    pub fn scan(&self, memory: &HeapMemory, object: &VMGcRef, mut visit: impl FnMut(u32)) {
-        match self.of(memory, object) {
-            Shape::Fixed { refs, .. } => refs.iter().for_each(|offset| visit(*offset)),
-            Shape::Array { refs: false, .. } => {}
-            Shape::Array { base, .. } => {
-                (0..memory.array_length(object)).for_each(|element| visit(base + element * 4));
+    pub fn scan(&self, memory: &HeapMemory, object: &VMGcRef, mut visit: impl FnMut(u32)) -> u64 {
+        let shape = self.of(memory, object);
+        match shape {
+            Shape::Fixed { refs, size } => {
+                refs.iter().for_each(|offset| visit(*offset));
+                *size as u64
+            }
+            Shape::Array { refs, base, .. } => {
+                let length = memory.array_length(object);
+                if *refs {
+                    (0..length).for_each(|element| visit(base + element * 4));
+                }
+                shape.size(length)
             }
         }
     }

@@ -1,131 +1,157 @@
-//! The heap, in the order in which things happen: allocation, the host's barriers, slow paths, the freeing of the dead,
-//! and collections.
+//! The heap: allocation, the host's barriers and slow paths. Collections are in `collect.rs`, cycles in `cycles.rs`.
 
-use crate::compiler::{BURY, DEAD_LIMIT, DEAD_NEXT, ENROL, TABLE_LIMIT, TABLE_NEXT};
-use crate::counts::{ENROLLED, MARK, NEW, count, decrement, incremented, is_dead, object};
+use crate::compiler::{
+    BURY, CANDIDATES_LIMIT, CANDIDATES_NEXT, CHUNKS, COVER, DEAD_LIMIT, DEAD_NEXT, DECREMENT, DECREMENTS, ENROL, FLUSH,
+    INCREMENT, INCREMENTS, LOG, READS, SUSPECT,
+};
+use crate::counts::{CANDIDATE, ENROLLED, NEW, at, count, is_dead, object};
+use crate::cycles::Candidates;
+use crate::log::{CHUNK_SHIFT, Log};
+use crate::queue::Queue;
 use crate::space::{BLOCK, Gaps, Space};
+use crate::table::Table;
+use crate::{Counting, Cycles, Options};
 use gc_api::{
     ARRAY_LENGTH_OFFSET, BulkSource, BulkWrite, Cell, Collection, CollectionKind, Corruption, Counters,
-    EXTERN_ID_OFFSET, Edge, FIRST_INDEX, GcEvents, GcHeap, GcKind, HeapError, HeapLimits, HeapMemory, HeapUsage,
-    HostId, LogBuffer, MissedWrite, NeedsCollection, NewObject, Outcome, Phase, REF_ARRAY_BASE, RefRange, RootKind,
-    Roots, Shapes, SizingDecision, SlowOp, VMGcHeader, VMGcRef, WriteSite, copy_refs,
+    EXTERN_ID_OFFSET, Edge, FIRST_INDEX, GcEvents, GcHeap, HeapError, HeapLimits, HeapMemory, HeapUsage, HostId,
+    LogBuffer, MissedWrite, NeedsCollection, NewObject, Outcome, REF_ARRAY_BASE, RefRange, Roots, Shapes, SideEntry,
+    SideTable, SizingDecision, SlowOp, VMGcHeader, VMGcRef, WriteSite, copy_refs,
 };
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Entries of each of the buffers that compiled code pushes onto.
-const BUFFER: u32 = 4096;
-/// The activations table never asks for a collection below so many entries.
+/// The activations table never asks for a collection below so many entries, nor does the log.
 const SMALL_TABLE: usize = 64 << 10;
-/// Bytes to allocate between two collections for each object that the last one found on the stack: a deep stack is
-/// walked whole each time, so it is to be walked less often.
-const BYTES_PER_ROOT: u64 = 32;
+/// Slots' worth of log that ask for a collection.
+const LARGE_LOG: usize = 4 << 20;
 /// Failures of one allocation after which nothing more is tried. The policy ends before; this is a backstop.
 const MAX_ATTEMPTS: u32 = 16;
 
 /// The heap of one store.
 pub struct DrcHeap {
+    pub options: Options,
     pub space: Space,
-    pub table: ActivationsTable,
+    pub table: Table,
     /// Objects that compiled code found dead, not freed yet.
     pub dead: LogBuffer,
+    pub log: Log,
+    /// For each 128 bytes, whether a chunk of a large array that starts there is logged.
+    pub chunks: SideTable,
+    pub candidates: Candidates,
     /// Host values' objects that were allocated since the last collection.
-    new_externs: Vec<u32>,
-    dead_hosts: Vec<HostId>,
+    pub new_externs: Vec<u32>,
+    pub dead_hosts: Vec<HostId>,
     /// Work list of freeing and of retaining; empty in between.
-    stack: Vec<u32>,
-    /// Bytes to allocate between two collections, from the options.
-    young: u64,
-    /// The same, in this round.
-    budget: u64,
+    pub stack: Vec<u32>,
+    /// Objects that are owed a decrement, once for each time that they are here, because a budget ended.
+    pub owed: Vec<u32>,
+    /// Dead objects that are not freed yet, because a budget ended or because they are candidates.
+    pub unfreed: Vec<u32>,
+    /// Bytes to allocate until the next collection.
+    pub budget: u64,
     /// The round that ends found no room before its budget was used up: the next one is to use any gap.
-    starved: bool,
-    /// A collection was asked for because of the allocation that fails.
-    asked: bool,
+    pub starved: bool,
+    /// What was done for the allocation that fails.
+    tried: Tried,
+    /// The next collection is to look for cycles, and to leave nothing undone.
+    pub desperate: bool,
+    /// Bytes of old objects at which a trace is due.
+    pub trace_at: u64,
     count_objects: bool,
-    tally: Tally,
+    pub tally: Tally,
 }
 
-/// The objects that may be on the stack. Their [`ENROLLED`] bits make it a set.
-pub struct ActivationsTable {
-    /// The newest entries, as compiled code pushes them.
-    pub buffer: LogBuffer,
-    /// The other entries.
-    pub entries: Vec<u32>,
-    /// Entries that the last collection left.
-    kept: usize,
-    peak: usize,
-    /// Entries that were moved out of the buffer.
-    enrolled: u64,
-}
-
-impl ActivationsTable {
-    /// Moves the buffer's entries to the others.
-    fn flush(&mut self) {
-        self.entries.extend(self.buffer.iter());
-        self.enrolled += self.buffer.len() as u64;
-        self.buffer.clear();
-        self.peak = self.peak.max(self.entries.len());
-    }
-
-    /// Adds an object whose header says that it is enrolled.
-    fn push(&mut self, object: u32) {
-        if !self.buffer.push(object) {
-            self.flush();
-            let pushed = self.buffer.push(object);
-            debug_assert!(pushed, "the buffer was just emptied");
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.entries.len() + self.buffer.len() as usize
-    }
+/// What was done for an allocation that fails where the heap cannot grow.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Tried {
+    Nothing,
+    /// A collection like any other.
+    Collection,
+    /// One that also looks for cycles, and leaves nothing undone.
+    Everything,
 }
 
 /// Work that was done.
 #[derive(Default)]
-struct Tally {
-    collections: u64,
-    stack_roots: u64,
+pub struct Tally {
+    /// Collections that ran to the end.
+    pub collections: u64,
+    /// Collections, those that a budget ended among them.
+    pub rounds: u64,
+    pub roots: [u64; 6],
     /// Objects made by `allocate`.
-    slow_objects: u64,
+    pub slow_objects: u64,
     /// Objects that had been allocated at the last collection.
-    objects_then: u64,
+    pub objects_then: u64,
     /// Bytes that had been allocated at the last collection.
-    bytes_then: u64,
-    increments: u64,
-    decrements: u64,
-    retained: u64,
-    retained_bytes: u64,
-    freed_by_count: u64,
-    freed_by_count_bytes: u64,
-    dead_new_bytes: u64,
+    pub bytes_then: u64,
+    pub increments: u64,
+    pub decrements: u64,
+    pub retained: u64,
+    pub retained_bytes: u64,
+    pub freed_by_count: u64,
+    pub freed_by_count_bytes: u64,
+    pub freed_in_cycles: u64,
+    pub freed_in_cycles_bytes: u64,
+    pub dead_new_bytes: u64,
+    /// Objects that traces and trial deletion visited.
+    pub visited: u64,
+    pub traces: u64,
+    pub trials: u64,
+    /// Counts that a trace has healed.
+    pub healed: u64,
+    pub returned_bytes: u64,
 }
 
 impl DrcHeap {
     /// An empty heap in `memory`.
     ///
     /// # Errors
-    /// When the first memory, the side table or the buffers cannot be had.
-    pub fn new(memory: HeapMemory, shapes: Arc<Shapes>, limits: &HeapLimits, young: u64) -> Result<DrcHeap, HeapError> {
+    /// When the first memory, the side tables or the buffers cannot be had.
+    pub fn new(
+        memory: HeapMemory,
+        shapes: Arc<Shapes>,
+        limits: &HeapLimits,
+        options: Options,
+    ) -> Result<DrcHeap, HeapError> {
         let initial = limits.initial_bytes.min(memory.limit_bytes());
         memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
-        let buffer = memory.log_buffer(BUFFER, TABLE_NEXT, TABLE_LIMIT)?;
-        let dead = memory.log_buffer(BUFFER, DEAD_NEXT, DEAD_LIMIT)?;
-        Ok(DrcHeap {
+        let table = Table::new(&memory, options.chunk)?;
+        let dead = memory.log_buffer(options.chunk, DEAD_NEXT, DEAD_LIMIT)?;
+        let suspects = memory.log_buffer(options.chunk, CANDIDATES_NEXT, CANDIDATES_LIMIT)?;
+        let chunks = memory.side_table(CHUNK_SHIFT, SideEntry::Byte)?;
+        let heap = DrcHeap {
+            options,
             space: Space::new(memory, shapes)?,
-            table: ActivationsTable { buffer, entries: Vec::new(), kept: 0, peak: 0, enrolled: 0 },
+            table,
             dead,
+            log: Log::default(),
+            chunks,
+            candidates: Candidates::new(suspects),
             new_externs: Vec::new(),
             dead_hosts: Vec::new(),
             stack: Vec::new(),
-            young,
-            budget: young,
+            owed: Vec::new(),
+            unfreed: Vec::new(),
+            budget: options.young,
             starved: false,
-            asked: false,
+            tried: Tried::Nothing,
+            desperate: false,
+            trace_at: options.young,
             count_objects: limits.count_objects,
             tally: Tally::default(),
-        })
+        };
+        heap.set_cells();
+        Ok(heap)
+    }
+
+    /// Tells compiled code what is where, in a heap whose cells read zero.
+    fn set_cells(&self) {
+        self.space.memory.set_cell(CHUNKS, self.chunks.offset_from_base() as u64);
+    }
+
+    fn coalesces(&self) -> bool {
+        self.options.counting == Counting::Coalesced
     }
 
     // Counting.
@@ -134,9 +160,10 @@ impl DrcHeap {
     /// finds it.
     fn increment(&mut self, r: &VMGcRef) {
         let word = self.space.memory.header_word(r);
-        let first = word & (NEW | ENROLLED) == NEW;
         self.tally.increments += 1;
-        self.space.memory.set_header_word(r, incremented(word) | if first { ENROLLED } else { 0 });
+        let first = word & (NEW | ENROLLED) == NEW;
+        let counted = self.options.counts.incremented(word);
+        self.space.memory.set_header_word(r, counted | if first { ENROLLED } else { 0 });
         if first {
             self.table.push(r.raw());
         }
@@ -145,18 +172,28 @@ impl DrcHeap {
     /// One reference less to `r`.
     fn decrement(&mut self, r: &VMGcRef) {
         self.tally.decrements += 1;
-        if decrement(&self.space.memory, r) && !self.dead.push(r.raw()) {
+        let word = self.options.counts.decrement(&self.space.memory, r);
+        if !is_dead(word) {
+            self.candidates.suspect(&self.space, &self.options, r, word);
+        } else if self.coalesces() {
+            self.enrol(r, word);
+        } else if !self.dead.push(r.raw()) {
             self.drain_dead();
-            self.free(r.raw());
+            self.bury(r.raw());
         }
     }
 
-    /// `r` is about to be where it is not counted: on the stack, or in a new object.
+    fn enrol(&mut self, r: &VMGcRef, word: u32) {
+        self.space.memory.set_header_word(r, word | ENROLLED);
+        self.table.push(r.raw());
+    }
+
+    /// `r` is about to be where it is not counted: on the stack, or in a new object. A collection that looks at nothing but
+    /// the stack need not be told.
     fn cover(&mut self, r: &VMGcRef) {
         let word = self.space.memory.header_word(r);
-        if word & (NEW | ENROLLED) == 0 {
-            self.space.memory.set_header_word(r, word | ENROLLED);
-            self.table.push(r.raw());
+        if !self.coalesces() && word & (NEW | ENROLLED) == 0 {
+            self.enrol(r, word);
         }
     }
 
@@ -175,149 +212,49 @@ impl DrcHeap {
         self.space.memory.header_word(object) & NEW != 0
     }
 
-    // Freeing.
+    /// Whether stores into `object` are neither counted nor logged.
+    fn is_born_dead(&self, object: &VMGcRef) -> bool {
+        self.options.counting != Counting::Eager && self.is_new(object)
+    }
+
+    /// Logs the old object `to` if that is how it is counted, before the slot at `offset` is written.
+    fn log(&mut self, to: &VMGcRef, offset: u32) {
+        let Space { memory, shapes, .. } = &self.space;
+        self.log.log(memory, shapes, &self.chunks, to, offset);
+    }
+
+    // Freeing, between collections.
 
     /// Frees the objects that were found dead.
-    fn drain_dead(&mut self) {
+    pub fn drain_dead(&mut self) {
         if self.dead.is_empty() {
             return;
         }
         // What dies with them goes to the work list, not to this buffer.
         let dead: Vec<u32> = self.dead.iter().collect();
         self.dead.clear();
-        dead.into_iter().for_each(|object| self.free(object));
+        dead.into_iter().for_each(|object| self.bury(object));
     }
 
-    /// Frees a dead object, and all that die with it, without recursion.
-    fn free(&mut self, dead: u32) {
-        let DrcHeap { space, stack, tally, dead_hosts, .. } = self;
-        stack.push(dead);
-        while let Some(index) = stack.pop() {
-            let r = VMGcRef::from_index(index).expect("no object is at 0");
-            if space.memory.header(&r).kind() == GcKind::EXTERN {
-                dead_hosts.push(space.memory.load_u32(index, EXTERN_ID_OFFSET));
-            }
-            space.shapes.scan(&space.memory, &r, |offset| {
-                if let Some(child) = object(space.memory.load_u32(index, offset)) {
-                    tally.decrements += 1;
-                    if decrement(&space.memory, &child) {
-                        stack.push(child.raw());
-                    }
-                }
-            });
-            let size = space.size_of(index);
-            space.release(index, size);
-            tally.freed_by_count += 1;
-            tally.freed_by_count_bytes += size as u64;
-        }
-    }
-
-    // Collecting.
-
-    /// Marks what is on the stack; gives each object once.
-    fn visit_stack(&mut self, roots: &mut dyn Roots) -> Vec<u32> {
-        let mut precise = Vec::with_capacity(self.table.kept);
-        let memory = &self.space.memory;
-        roots.visit(RootKind::Stack, &mut |slot| {
-            self.tally.stack_roots += 1;
-            if let Some(r) = slot.get().filter(|r| !r.is_i31()) {
-                let word = memory.header_word(&r);
-                if word & MARK == 0 {
-                    memory.set_header_word(&r, word | MARK);
-                    precise.push(r.raw());
+    /// Frees a dead object, and all that die with it; but those that are candidates keep their memory until the next collection.
+    fn bury(&mut self, dead: u32) {
+        self.stack.push(dead);
+        let mut queue = Queue::default();
+        loop {
+            while let Some(index) = self.stack.pop() {
+                match self.space.memory.header_word(&at(index)) & CANDIDATE {
+                    0 => self.free(index, &mut queue),
+                    _ => self.unfreed.push(index),
                 }
             }
-        });
-        precise
-    }
-
-    /// Retains the new objects that are on the stack, or enrolled and counted.
-    fn retain_survivors(&mut self, precise: &[u32]) {
-        precise.iter().for_each(|index| self.retain_if_new(*index));
-        let entries = std::mem::take(&mut self.table.entries);
-        for index in &entries {
-            let r = VMGcRef::from_index(*index).expect("no object is at 0");
-            if count(self.space.memory.header_word(&r)) > 0 {
-                self.retain_if_new(*index);
-            }
-        }
-        self.table.entries = entries;
-    }
-
-    /// Makes a new object old, with the new objects that it refers to, and counts their fields.
-    fn retain_if_new(&mut self, index: u32) {
-        let DrcHeap { space, stack, tally, .. } = self;
-        let r = VMGcRef::from_index(index).expect("no object is at 0");
-        let word = space.memory.header_word(&r);
-        if word & NEW == 0 {
-            return;
-        }
-        space.memory.set_header_word(&r, word & !NEW);
-        stack.push(index);
-        while let Some(index) = stack.pop() {
-            let r = VMGcRef::from_index(index).expect("no object is at 0");
-            let size = space.size_of(index);
-            if !space.is_start(index) {
-                space.admit(index, size);
-            }
-            tally.retained += 1;
-            tally.retained_bytes += size as u64;
-            space.shapes.scan(&space.memory, &r, |offset| {
-                if let Some(child) = object(space.memory.load_u32(index, offset)) {
-                    tally.increments += 1;
-                    let word = space.memory.header_word(&child);
-                    space.memory.set_header_word(&child, incremented(word) & !NEW);
-                    if word & NEW != 0 {
-                        stack.push(child.raw());
-                    }
-                }
-            });
-        }
-    }
-
-    /// Replaces the activations table by what is on the stack, and frees what only the old one kept alive. After
-    /// [`retain_survivors`](Self::retain_survivors): an old object may be referred to by nothing but a new one that
-    /// survives, whose fields were not counted until then.
-    fn replace_table(&mut self, precise: Vec<u32>) {
-        for index in std::mem::take(&mut self.table.entries) {
-            let r = VMGcRef::from_index(index).expect("no object is at 0");
-            let word = self.space.memory.header_word(&r);
-            // A marked object stays enrolled; one that is still new was not retained.
-            if word & (MARK | NEW) == 0 {
-                self.space.memory.set_header_word(&r, word & !ENROLLED);
-                if is_dead(word & !ENROLLED) {
-                    self.free(index);
-                }
-            }
-        }
-        for index in &precise {
-            let r = VMGcRef::from_index(*index).expect("no object is at 0");
-            let word = self.space.memory.header_word(&r);
-            self.space.memory.set_header_word(&r, word & !MARK | ENROLLED);
-        }
-        self.table.kept = precise.len();
-        self.table.peak = self.table.peak.max(precise.len());
-        self.table.entries = precise;
-    }
-
-    /// New objects that were not retained are dead. Only those that something else knows of are looked at.
-    fn forget_dead_new(&mut self) {
-        for index in std::mem::take(&mut self.new_externs) {
-            let r = VMGcRef::from_index(index).expect("no object is at 0");
-            if self.is_new(&r) {
-                self.dead_hosts.push(self.space.memory.load_u32(index, EXTERN_ID_OFFSET));
-            }
-        }
-        for index in std::mem::take(&mut self.space.large_new) {
-            let r = VMGcRef::from_index(index).expect("no object is at 0");
-            if self.is_new(&r) {
-                let size = self.space.size_of(index);
-                self.space.release(index, size);
+            match queue.pop() {
+                Some(child) => self.uncount(child),
+                None => break,
             }
         }
     }
 
-    fn objects_allocated(&self) -> u64 {
+    pub fn objects_allocated(&self) -> u64 {
         self.space.memory.cell(Cell::OBJECTS) + self.tally.slow_objects
     }
 }
@@ -326,7 +263,7 @@ impl GcHeap for DrcHeap {
     fn allocate(&mut self, new: NewObject) -> Result<VMGcRef, NeedsCollection> {
         self.drain_dead();
         let since = self.space.allocated();
-        if since > 0 && since.saturating_add(new.size) > self.budget {
+        if since > 0 && (since.saturating_add(new.size) > self.budget || self.log.len() > LARGE_LOG) {
             return Err(NeedsCollection { bytes: new.size });
         }
         let index = self.space.allocate(new.size, self.budget.saturating_sub(since));
@@ -341,7 +278,11 @@ impl GcHeap for DrcHeap {
             self.new_externs.push(index);
         }
         self.tally.slow_objects += 1;
-        Ok(VMGcRef::from_index(index).expect("no object is at 0"))
+        let new = at(index);
+        if self.options.counting == Counting::Eager {
+            self.enrol(&new, self.space.memory.header_word(&new));
+        }
+        Ok(new)
     }
 
     fn clone_ref(&mut self, r: &VMGcRef) -> VMGcRef {
@@ -373,10 +314,14 @@ impl GcHeap for DrcHeap {
         let raw = new.map_or(0, VMGcRef::raw);
         match site {
             WriteSite::Object { object: to, offset } => {
-                if !self.is_new(to) {
+                if self.is_born_dead(to) {
+                    if let Some(new) = object(raw) {
+                        self.cover(&new);
+                    }
+                } else if self.coalesces() {
+                    self.log(to, offset);
+                } else {
                     self.replace(self.space.memory.load_u32(to.raw(), offset), raw);
-                } else if let Some(new) = object(raw) {
-                    self.cover(&new);
                 }
                 self.space.memory.store_u32(to.raw(), offset, raw);
             }
@@ -390,7 +335,13 @@ impl GcHeap for DrcHeap {
     fn write_refs(&mut self, write: BulkWrite<'_>) {
         let memory = self.space.memory.clone();
         match write.to {
-            RefRange::Array { array, start, length } if self.is_new(array) => {
+            RefRange::Array { array, start, length } if self.coalesces() => {
+                if !self.is_new(array) {
+                    self.log.log_elements(&memory, &self.space.shapes, &self.chunks, array, start, length);
+                }
+                copy_refs(&memory, write, |_, _| {});
+            }
+            RefRange::Array { array, start, length } if self.is_born_dead(array) => {
                 // Covering once is enough for as long as the same object comes again.
                 let mut covered = 0;
                 let mut cover = |raw| {
@@ -430,16 +381,28 @@ impl GcHeap for DrcHeap {
             ENROL => self.table.push(index),
             BURY => {
                 self.drain_dead();
-                self.free(index);
+                self.bury(index);
             }
+            SUSPECT => self.candidates.push(index, &self.space),
+            LOG => {
+                let to = at(index);
+                if !self.is_new(&to) {
+                    self.log(&to, (args[1] as u32).max(REF_ARRAY_BASE));
+                }
+            }
+            FLUSH => self.table.flush(),
+            INCREMENT => self.increment(&at(index)),
+            DECREMENT => self.decrement(&at(index)),
+            COVER => self.cover(&at(index)),
             _ => unreachable!("slow path {op:?} with {args:?}: this collector emits none"),
         }
         0
     }
 
+    /// Never where counting is coalesced: a collection between a log entry and the store that it is for would forget it.
     fn wants_collection(&self) -> Option<CollectionKind> {
         let most = SMALL_TABLE.max(2 * self.table.kept);
-        (self.table.entries.len() > most).then_some(CollectionKind::Major)
+        (!self.coalesces() && self.table.entries.len() > most).then_some(CollectionKind::Major)
     }
 
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
@@ -451,9 +414,9 @@ impl GcHeap for DrcHeap {
             return SizingDecision::GiveUp;
         }
         if attempts == 0 {
-            self.asked = false;
+            self.tried = Tried::Nothing;
         }
-        if since > 0 && since + need > self.budget {
+        if since > 0 && (since + need > self.budget || self.log.len() > LARGE_LOG) {
             return SizingDecision::Collect;
         }
         // Memory ran out before the budget did: the heap is too small for what is live and the budget, or in pieces.
@@ -465,37 +428,21 @@ impl GcHeap for DrcHeap {
             return SizingDecision::Grow(whole_blocks.min(left));
         }
         // Even if nothing was allocated since the last collection, references may have gone.
-        if since > 0 || self.space.gaps == Gaps::Roomy || !self.asked {
+        if since > 0 || self.space.gaps == Gaps::Roomy || self.tried == Tried::Nothing {
             self.starved = true;
-            self.asked = true;
+            self.tried = self.tried.max(Tried::Collection);
+            return SizingDecision::Collect;
+        }
+        if self.tried == Tried::Collection {
+            (self.starved, self.desperate) = (true, true);
+            self.tried = Tried::Everything;
             return SizingDecision::Collect;
         }
         SizingDecision::GiveUp
     }
 
-    fn collect(&mut self, _: Collection, roots: &mut dyn Roots, events: &mut dyn GcEvents) -> Outcome {
-        events.phase(Phase::Stop);
-        let allocated = self.space.allocated();
-        let retained_before = self.tally.retained_bytes;
-        self.space.close();
-        self.drain_dead();
-        self.table.flush();
-        events.phase(Phase::Roots);
-        let precise = self.visit_stack(roots);
-        events.phase(Phase::Trace);
-        self.retain_survivors(&precise);
-        events.phase(Phase::Reclaim);
-        self.replace_table(precise);
-        self.forget_dead_new();
-        self.space.restart(if self.starved { Gaps::Any } else { Gaps::Roomy });
-        events.phase(Phase::Resume);
-        self.starved = false;
-        self.budget = self.young.max(BYTES_PER_ROOT * self.table.kept as u64);
-        self.tally.collections += 1;
-        self.tally.dead_new_bytes += allocated - (self.tally.retained_bytes - retained_before);
-        self.tally.bytes_then += allocated;
-        self.tally.objects_then = self.objects_allocated();
-        Outcome::Complete
+    fn collect(&mut self, request: Collection, roots: &mut dyn Roots, events: &mut dyn GcEvents) -> Outcome {
+        self.run_collection(request, roots, events)
     }
 
     fn take_dead_hosts(&mut self) -> Vec<HostId> {
@@ -509,36 +456,60 @@ impl GcHeap for DrcHeap {
         // Large new objects have start bits, so they are in both.
         let live = space.live + space.allocated() - large_new;
         let waste = space.waste().min(committed - live);
-        let lists = [&self.table.entries, &self.stack, &self.new_externs, &self.dead_hosts];
+        let lists = [&self.stack, &self.new_externs, &self.dead_hosts, &self.owed, &self.unfreed];
         let lists: usize = lists.iter().map(|list| list.capacity() * 4).sum();
-        let metadata = space.metadata() + lists as u64 + 2 * BUFFER as u64 * 4;
+        let buffers =
+            self.dead.capacity() as usize * 4 + self.table.bytes() + self.candidates.bytes() + self.log.bytes();
+        let metadata = space.metadata() + (lists + buffers) as u64 + self.chunks.bytes();
         HeapUsage { live, free: committed - live - waste, waste, metadata, committed }
     }
 
     fn counters(&self) -> Counters {
         let tally = &self.tally;
-        let old_objects = tally.retained - tally.freed_by_count;
-        let mut roots = [0; 6];
-        roots[RootKind::Stack as usize] = tally.stack_roots;
+        let cell = |cell| self.space.memory.cell(cell);
+        let freed = tally.freed_by_count + tally.freed_in_cycles;
+        let mut own = vec![
+            ("increments", tally.increments + cell(INCREMENTS)),
+            ("decrements", tally.decrements + cell(DECREMENTS)),
+            ("enrolled", self.table.enrolled()),
+            ("table_peak", self.table.peak() as u64),
+            ("retained", tally.retained),
+            ("freed_by_count", tally.freed_by_count),
+            ("dead_new_bytes", tally.dead_new_bytes),
+            ("bytes_returned", tally.returned_bytes),
+        ];
+        match self.options.counting {
+            Counting::Coalesced => own.push(("logged", self.log.logged)),
+            Counting::Deferred | Counting::Eager => own.push(("read_barriers", cell(READS))),
+        }
+        if self.options.cycles != Cycles::None {
+            own.extend([
+                ("traces", tally.traces),
+                ("cycle_visits", tally.visited),
+                ("freed_in_cycles", tally.freed_in_cycles),
+                ("bytes_in_cycles", tally.freed_in_cycles_bytes),
+                ("counts_healed", tally.healed),
+            ]);
+        }
+        if self.options.cycles == Cycles::Trial {
+            own.extend([
+                ("trials", tally.trials),
+                ("candidates", self.candidates.seen()),
+                ("candidates_filtered", self.candidates.filtered),
+            ]);
+        }
         Counters {
             collections: tally.collections,
             objects_allocated: self.count_objects.then(|| self.objects_allocated()),
             bytes_allocated: tally.bytes_then + self.space.allocated(),
-            objects_traced: tally.retained + tally.freed_by_count,
+            objects_traced: tally.retained + freed + tally.visited,
             bytes_copied: 0,
-            objects_freed: self.count_objects.then(|| tally.objects_then - old_objects),
-            bytes_freed: tally.freed_by_count_bytes + tally.dead_new_bytes,
-            roots,
-            // Compiled code counts references without counting that it does: these are the runtime's alone.
-            own: vec![
-                ("runtime_increments", tally.increments),
-                ("runtime_decrements", tally.decrements),
-                ("enrolled", self.table.enrolled + self.table.buffer.len() as u64),
-                ("retained", tally.retained),
-                ("freed_by_count", tally.freed_by_count),
-                ("dead_new_bytes", tally.dead_new_bytes),
-                ("table_peak", self.table.peak.max(self.table.len()) as u64),
-            ],
+            objects_freed: self.count_objects.then(|| tally.objects_then - (tally.retained - freed)),
+            bytes_freed: tally.freed_by_count_bytes + tally.freed_in_cycles_bytes + tally.dead_new_bytes,
+            roots: tally.roots,
+            // Increments, decrements and read barriers of compiled code are counted in programs compiled to count, and those of the
+            // runtime always.
+            own,
         }
     }
 
@@ -567,23 +538,24 @@ impl GcHeap for DrcHeap {
     }
 
     fn reset(&mut self) {
-        let tally = &self.tally;
-        let bumped_only = tally.collections == 0 && tally.freed_by_count == 0 && self.table.enrolled == 0;
+        let bumped_only = self.tally.rounds == 0 && self.tally.freed_by_count == 0;
         // Before the cells that say how full they are read zero.
         self.table.buffer.wipe();
         self.dead.wipe();
+        self.candidates.buffer.wipe();
         self.space.reset(bumped_only);
-        self.table.buffer.clear();
-        self.table.entries = Vec::new();
-        (self.table.kept, self.table.peak, self.table.enrolled) = (0, 0, 0);
+        self.table.reset();
         self.dead.clear();
-        self.new_externs = Vec::new();
-        self.dead_hosts = Vec::new();
-        self.stack = Vec::new();
-        self.budget = self.young;
-        self.starved = false;
-        self.asked = false;
+        self.candidates.reset();
+        self.log = Log::default();
+        for list in [&mut self.new_externs, &mut self.dead_hosts, &mut self.stack, &mut self.owed, &mut self.unfreed] {
+            *list = Vec::new();
+        }
+        self.budget = self.options.young;
+        self.trace_at = self.options.young;
+        (self.starved, self.desperate, self.tried) = (false, false, Tried::Nothing);
         self.tally = Tally::default();
+        self.set_cells();
     }
 
     fn memory(&self) -> &HeapMemory {

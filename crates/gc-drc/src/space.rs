@@ -43,6 +43,8 @@ pub struct Block {
     /// passed over until [`POOR`] bytes more are free, so that going through a block is paid for by what it gives or
     /// what was freed.
     poor_above: Option<u32>,
+    /// Its memory was returned to the system, and nothing was allocated there since.
+    returned: bool,
 }
 
 /// How picky allocation is about gaps.
@@ -202,6 +204,41 @@ impl Space {
         };
     }
 
+    /// The memory of `range` is about to be used.
+    fn touch(&mut self, range: Range<u32>) {
+        let blocks = (range.start >> BLOCK_SHIFT) as usize..(range.end as usize).div_ceil(BLOCK as usize);
+        self.blocks[blocks].iter_mut().for_each(|block| block.returned = false);
+    }
+
+    /// Returns the memory of empty blocks to the system, from the top, but keeps as much free memory as is likely to be used: half of
+    /// what is live, and `young` twice. Returns the bytes. Only when there is as much again.
+    pub fn return_memory(&mut self, young: u64) -> u64 {
+        let resident = |(i, block): (usize, &Block)| (!block.returned).then(|| self.size_of_block(i) as u64);
+        let resident: u64 = self.blocks.iter().enumerate().filter_map(resident).sum();
+        let keep = self.live / 2 + 2 * young;
+        let free = resident.saturating_sub(self.live);
+        if free < 2 * keep {
+            return 0;
+        }
+        let (mut left, mut end) = (free - keep, self.blocks.len());
+        let first = (FIRST_INDEX >> BLOCK_SHIFT) as usize + 1;
+        let before = left;
+        let empty = |block: &Block| block.live == 0 && !block.returned;
+        while left > 0 && end > first {
+            end -= 1;
+            if !empty(&self.blocks[end]) {
+                continue;
+            }
+            let start = (first..end).rev().take_while(|i| empty(&self.blocks[*i])).last().unwrap_or(end);
+            let bytes = self.block_end(end) as u64 - ((start as u64) << BLOCK_SHIFT);
+            self.memory.discard((start as u32) << BLOCK_SHIFT..self.block_end(end));
+            self.blocks[start..=end].iter_mut().for_each(|block| block.returned = true);
+            left = left.saturating_sub(bytes);
+            end = start;
+        }
+        before - left
+    }
+
     fn follow_growth(&mut self) {
         let blocks = self.end().div_ceil(BLOCK) as usize;
         self.blocks.resize(blocks.max(self.blocks.len()), Block::default());
@@ -262,6 +299,7 @@ impl Space {
                 if let Some((_, given)) = &mut self.entered {
                     *given += gap.end - gap.start;
                 }
+                self.touch(gap.clone());
                 if gap.start < self.large_run.end && self.large_run.start < gap.end {
                     self.large_run = 0..0;
                 }
@@ -308,6 +346,7 @@ impl Space {
         }
         let index = self.large_run.start;
         self.large_run.start += size;
+        self.touch(index..index + size);
         self.admit(index, size);
         self.large_new.push(index);
         self.fresh_bytes += size as u64;
@@ -348,11 +387,23 @@ impl Space {
     }
 
     /// Bytes of the object at `index`.
+    #[inline]
     pub fn size_of(&self, index: u32) -> u32 {
         let object = VMGcRef::from_index(index).expect("no object is at 0");
-        let size = self.shapes.size_of(&self.memory, &object);
+        self.checked(index, self.shapes.size_of(&self.memory, &object))
+    }
+
+    /// `size` as that of the object at `index`.
+    ///
+    /// # Panics
+    /// When the heap ends before: it is corrupt.
+    #[inline]
+    pub fn checked(&self, index: u32, size: u64) -> u32 {
         let room = self.end().saturating_sub(index);
-        assert!(size <= room as u64, "corrupt heap: {object:?} has {size} bytes, the heap ends after {room}");
+        assert!(
+            size <= room as u64,
+            "corrupt heap: the object at {index:#x} has {size} bytes, the heap ends after {room}"
+        );
         size as u32
     }
 
@@ -362,9 +413,15 @@ impl Space {
     }
 
     /// Gives a new object its start bit.
+    #[inline]
     pub fn admit(&mut self, index: u32, size: u32) {
         self.starts.set(index, 1);
         self.live += size as u64;
+        let block = (index >> BLOCK_SHIFT) as usize;
+        if index % BLOCK + size <= BLOCK {
+            self.blocks[block].live += size;
+            return;
+        }
         for (block, bytes, first) in parts(index, size) {
             self.blocks[block].live += bytes;
             if !first {
@@ -374,17 +431,23 @@ impl Space {
     }
 
     /// Makes an object's memory free, for the allocations after the next collection or ahead of the cursor.
+    #[inline]
     pub fn release(&mut self, index: u32, size: u32) {
         assert!(self.is_start(index), "corrupt heap: the object at {index:#x} is freed twice");
         self.starts.set(index, 0);
         self.live -= size as u64;
+        let block = (index >> BLOCK_SHIFT) as usize;
+        self.first_open = self.first_open.min(block);
+        if index % BLOCK + size <= BLOCK {
+            self.blocks[block].live -= size;
+            return;
+        }
         for (block, bytes, first) in parts(index, size) {
             self.blocks[block].live -= bytes;
             if !first {
                 self.blocks[block].spill = 0;
             }
         }
-        self.first_open = self.first_open.min((index >> BLOCK_SHIFT) as usize);
     }
 
     /// The bump regions since the last collection, with the current one.

@@ -1,12 +1,12 @@
 //! A simulated mutator, whose operations go by the compiled barriers or the host's, and what it is used to test.
 
 mod clif;
-mod random;
 mod scenarios;
 
 use crate::COLLECTOR;
+use crate::Options;
 use crate::compiler::{BURY, ENROL};
-use crate::counts::{ENROLLED, NEW, ONE, STICKY, incremented, is_dead, object};
+use crate::counts::{ENROLLED, MAX_WIDTH, NEW, ONE, is_dead, object};
 use crate::heap::DrcHeap;
 use gc_api::*;
 use std::cell;
@@ -33,6 +33,13 @@ fn new_host(id: HostId) -> NewObject {
 
 fn global(cell: &RefCell32) -> WriteSite<'_> {
     WriteSite::Cell { kind: CellKind::Global, cell }
+}
+
+/// The top of a count.
+const STICKY: u32 = ONE << MAX_WIDTH;
+
+fn options(spec: &str) -> Options {
+    Options::parse(&CollectorOptions::parse(spec).unwrap().1).unwrap()
 }
 
 /// The stack of the simulated program.
@@ -63,7 +70,8 @@ impl Mutator {
         shapes.register(PAIR, Shape::Fixed { size: 16, refs: Box::new([8, 12]) });
         let limits =
             HeapLimits { max_bytes: limit, initial_bytes: initial, count_objects: true, ..HeapLimits::default() };
-        let heap = DrcHeap::new(memory.clone(), shapes, &limits, young).unwrap();
+        let options = Options { young, ..options("drc:counting=deferred:cycles=none") };
+        let heap = DrcHeap::new(memory.clone(), shapes, &limits, options).unwrap();
         Mutator { heap, stack: Stack((0..slots).map(|_| cell::Cell::new(0)).collect()), memory }
     }
 
@@ -147,7 +155,7 @@ impl Mutator {
             let word = self.memory.header_word(&new);
             if word & STICKY == 0 {
                 let first = word & (NEW | ENROLLED) == NEW;
-                self.memory.set_header_word(&new, incremented(word) | first as u32);
+                self.memory.set_header_word(&new, self.heap.options.counts.incremented(word) | first as u32);
                 if first {
                     self.enrol(new.raw());
                 }

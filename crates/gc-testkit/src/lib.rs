@@ -46,6 +46,8 @@ pub use script::{Global, Handle, Op, ParseError, Script, Segment, Setup, Slot, T
 
 use gc_api::{Collector, CollectorOptions};
 use std::fmt;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Random scripts that [`check`] runs, unless `GLEANER_KIT_CASES` says otherwise.
 const CASES: u64 = 120;
@@ -78,12 +80,32 @@ pub fn check(collector: &Collector, options: &[&str]) {
         Ok(text) => text.parse().expect("GLEANER_KIT_CASES is a number"),
         Err(_) => CASES,
     };
-    for options in options {
-        if let Some(finding) = find(collector, options, cases) {
-            let package = std::env::var("CARGO_PKG_NAME").unwrap_or_else(|_| "PACKAGE".to_string());
-            panic!("{}", finding.with_command(&format!("cargo test -p {package} --test conformance")));
-        }
+    if let Some(finding) = find_any(collector, options, cases) {
+        let package = std::env::var("CARGO_PKG_NAME").unwrap_or_else(|_| "PACKAGE".to_string());
+        panic!("{}", finding.with_command(&format!("cargo test -p {package} --test conformance")));
     }
+}
+
+/// The finding of the first of these options that has one; as many are tried at a time as there are processors.
+fn find_any(collector: &Collector, options: &[&str], cases: u64) -> Option<Finding> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut findings = Vec::new();
+        loop {
+            let i = next.fetch_add(1, Relaxed);
+            let Some(options) = options.get(i) else { return findings };
+            findings.extend(find(collector, options, cases).map(|finding| (i, finding)));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(options.len());
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let findings = workers.into_iter().flat_map(|worker| match worker.join() {
+            Ok(findings) => findings,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        findings.min_by_key(|(i, _)| *i).map(|(_, finding)| finding)
+    })
 }
 
 /// The script that `GLEANER_REPLAY` names, if it is set.

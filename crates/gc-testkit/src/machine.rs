@@ -238,7 +238,9 @@ impl Machine {
                 self.unfinished = false;
             }
             Outcome::Unfinished => {
-                require(request.budget.is_some(), Check::Collection, || "a collection without a budget is unfinished")?;
+                // A collector may have a budget of its own, for the collections that the program causes.
+                let may_be = request.budget.is_some() || request.reason != Reason::Explicit;
+                require(may_be, Check::Collection, || "a collection without a budget is unfinished")?;
                 self.unfinished = true;
             }
             Outcome::Refused => {

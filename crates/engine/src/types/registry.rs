@@ -11,9 +11,11 @@ use super::group::{self, Encoder, Kind};
 use super::host::{Part, mismatch};
 use super::layout::{ArrayLayout, StructLayout};
 use super::module::ModuleTypes;
-use super::value::{ArrayType, CompositeType, FuncType, HeapType, RefType, StructType, SubType, ValType};
+use super::value::{
+    ArrayType, CompositeType, FieldType, FuncType, HeapType, RefType, StorageType, StructType, SubType, ValType,
+};
 use gc_api::sys::{Protection, Reservation};
-use gc_api::{EXTERN_TYPE, MAX_TYPES, Shape, Shapes, TypeIndex};
+use gc_api::{Declared, EXTERN_TYPE, Family, MAX_TYPES, Shape, Shapes, Target, TypeIndex};
 use rustc_hash::FxHashMap;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -509,10 +511,47 @@ impl TypeRegistry {
         display[depth as usize].store(ty, Ordering::Relaxed);
         if let Some(shape) = shape {
             self.shapes.register(ty, shape);
+            if let Some(declared) = self.declared(supertype, &definition) {
+                self.shapes.declare(ty, declared);
+            }
         }
         let chunk = self.chunks[ty as usize / CHUNK].get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect());
         let fresh = chunk[ty as usize % CHUNK].set(Entry { depth, definition }).is_ok();
         assert!(fresh, "type {ty} is published twice");
+    }
+
+    /// What collectors are told of a type; `None` for one whose objects have no references.
+    fn declared(&self, supertype: Option<TypeIndex>, definition: &Definition) -> Option<Declared> {
+        let (family, slots): (Family, Vec<FieldType>) = match definition {
+            Definition::Sub { ty: SubType { composite: CompositeType::Struct(ty), .. }, .. } => {
+                (Family::Struct, ty.fields.to_vec())
+            }
+            Definition::Sub { ty: SubType { composite: CompositeType::Array(ty), .. }, .. } => {
+                (Family::Array, vec![ty.element])
+            }
+            Definition::Sub { ty: SubType { composite: CompositeType::Func(_), .. }, .. } => return None,
+            Definition::Exception { func, .. } => {
+                let field = |ty: &ValType| FieldType { storage: StorageType::Val(*ty), mutable: false };
+                (Family::Exception, self.func(*func).params.iter().map(field).collect())
+            }
+        };
+        let mut targets: Vec<(Target, bool)> = Vec::new();
+        for FieldType { storage, mutable } in slots {
+            let StorageType::Val(ValType::Ref(ty)) = storage else { continue };
+            let target = match ty.heap {
+                HeapType::Any | HeapType::Eq | HeapType::Extern => Target::Any,
+                HeapType::Struct => Target::Family(Family::Struct),
+                HeapType::Array => Target::Family(Family::Array),
+                HeapType::Exn => Target::Family(Family::Exception),
+                HeapType::ConcreteStruct(ty) | HeapType::ConcreteArray(ty) => Target::Type(ty),
+                _ => continue,
+            };
+            match targets.iter_mut().find(|(known, _)| *known == target) {
+                Some((_, written)) => *written |= mutable,
+                None => targets.push((target, mutable)),
+            }
+        }
+        Some(Declared { family, supertype, targets: targets.into() })
     }
 
     #[inline]
