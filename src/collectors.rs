@@ -10,7 +10,13 @@ pub const COLLECTORS: &[Collector] = &[
 ];
 
 /// Specifications of collectors with options under which they work differently. Tests and fuzz targets run these too.
-pub const VARIANTS: &[&str] = &["drc:young=256"];
+pub const VARIANTS: &[&str] = &[
+    "drc:counting=deferred:cycles=none",
+    "drc:counting=eager:barriers=call:young=256",
+    "drc:cycles=trial:candidates=16",
+    "drc:cycles=trial:counting=deferred:chunk=64",
+    "drc:chunk=64:growth=1",
+];
 
 /// The one that is used when none is named.
 pub const DEFAULT: &Collector = &gc_drc::COLLECTOR;

@@ -3,9 +3,17 @@
 //!
 //! `GLEANER_FUZZ_CASES` sets how many inputs each body gets.
 
+mod common {
+    pub mod faulty;
+    pub mod process;
+}
+
 use arbitrary::{Arbitrary, Unstructured};
+use common::faulty::{Broken, Faulty};
+use common::process::gleaner_with_input;
 use fuzzing::Program;
-use gleaner::collectors::COLLECTORS;
+use fuzzing::gc_ops::{self, Subject, gc_ops};
+use gleaner::collectors::{self, COLLECTORS};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::path::Path;
@@ -77,6 +85,116 @@ fn collector() {
             Ok(())
         })
         .unwrap();
+}
+
+/// The collectors that `gc_ops` compares with the model.
+fn subjects() -> Vec<Subject> {
+    collectors::specs()
+        .map(|spec| Subject::new(&*spec, collectors::by_spec(&spec).expect("the list is right")))
+        .collect()
+}
+
+/// The program of `gc_ops` that these bytes make.
+fn graph_program(bytes: &[u8]) -> gc_ops::Program {
+    gc_ops::Program::arbitrary(&mut Unstructured::new(bytes)).expect("any bytes make a program")
+}
+
+#[test]
+fn graphs() {
+    let subjects = subjects();
+    let bytes = prop::collection::vec(any::<u8>(), 0..700);
+    // The body shrinks what it finds.
+    let config = Config { max_shrink_iters: 0, ..runner(400).config().clone() };
+    TestRunner::new(config)
+        .run(&bytes, |bytes| {
+            gc_ops(&graph_program(&bytes), &subjects);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn graphs_of_the_seeds() {
+    let (subjects, seeds) = (subjects(), seeds("gc_ops"));
+    assert!(seeds.len() >= 12, "{} seeds", seeds.len());
+    seeds.iter().for_each(|(_, bytes)| gc_ops(&graph_program(bytes), &subjects));
+}
+
+/// Bytes that are the same in every run.
+fn pseudorandom(seed: u64, len: usize) -> Vec<u8> {
+    let mut x = seed;
+    let next = || {
+        x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (x >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+#[test]
+fn graphs_alone() {
+    let subjects = subjects();
+    for seed in 0..40 {
+        let result = gc_ops::check_alone(&graph_program(&pseudorandom(seed, 300)), &subjects);
+        result.unwrap_or_else(|what| panic!("program {seed}: {what}"));
+    }
+}
+
+/// What a finding prints has all that it takes to have it again.
+#[test]
+fn findings_are_printed_as_programs_that_run_alone() {
+    let subject = [Subject::new("drc", Faulty::with(Broken::WriteBarrier))];
+    let found = (0..300).find_map(|seed| gc_ops::check(&graph_program(&pseudorandom(seed, 500)), &subject).err());
+    let printed = found.expect("the fault is found").shrink().to_string();
+    println!("{printed}");
+    let (_, after) = printed.split_once(";; gc_ops.wat\n").expect("there is a program");
+    let (text, after) = after.split_once("\nreproduce by: gleaner ").expect("there is a command line");
+    let (line, how) = after.split_once("\nwhich fails so: ").expect("it says how it fails");
+    assert!(how.contains("corrupt heap"), "{how}");
+
+    // The command line, where the collector is right.
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("gc_ops.wat");
+    std::fs::write(&file, text).expect("written");
+    let args = line.split(' ').map(|arg| if arg == "gc_ops.wat" { file.to_str().expect("in UTF-8") } else { arg });
+    assert_eq!(gleaner_with_input(&args.collect::<Vec<_>>(), b"").ok(), "");
+}
+
+/// Faults of collectors that `gc_ops` must find within so many programs; `shadow`: by the shadow heap, without the verifier.
+#[test]
+fn graphs_find_broken_collectors() {
+    const CASES: u64 = 300;
+    // Of a program's modes, those that do not verify.
+    const UNVERIFIED: [u8; 3] = [0, 3, 6];
+    println!("{:<14} {:<9} {:>8} {:>11}  found", "fault", "by", "programs", "operations");
+    for (broken, shadow) in [
+        (Broken::WriteBarrier, true),
+        (Broken::BulkBarrier, true),
+        (Broken::StackRoots, true),
+        (Broken::Claim, true),
+        (Broken::DeadTwice, true),
+        (Broken::DeadTooEarly, true),
+        (Broken::LiveBytes, false),
+        (Broken::Listed, false),
+        (Broken::Contents, true),
+        (Broken::Reference, true),
+        (Broken::Dangling, false),
+    ] {
+        let subject = [Subject::new(format!("drc with {broken:?}"), Faulty::with(broken))];
+        for by in [Some("verifier"), shadow.then_some("shadow")].into_iter().flatten() {
+            let found = (0..CASES).find_map(|seed| {
+                let mut bytes = pseudorandom(seed, 500);
+                if by == "shadow" {
+                    bytes[0] = UNVERIFIED[seed as usize % 3];
+                }
+                Some((seed, gc_ops::check(&graph_program(&bytes), &subject).err()?))
+            });
+            let (seed, finding) = found.unwrap_or_else(|| panic!("{broken:?} is not found in {CASES} programs"));
+            let finding = finding.shrink();
+            let what = finding.what.replace('\n', " ").chars().take(120).collect::<String>();
+            println!("{:<14} {by:<9} {:>8} {:>11}  {what}", format!("{broken:?}"), seed + 1, finding.ops());
+            assert!(finding.ops() <= 12, "{broken:?} shrinks to few operations: {finding}");
+        }
+    }
 }
 
 /// A change of a seed: bytes are replaced, inserted, or taken away.

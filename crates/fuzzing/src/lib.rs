@@ -2,6 +2,7 @@
 
 mod bytes;
 mod collector;
+pub mod gc_ops;
 mod pool;
 mod program;
 mod table_ops;

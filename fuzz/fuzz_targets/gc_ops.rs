@@ -1,0 +1,13 @@
+//! Programs across graphs of objects, under every collector, against a shadow heap: see [`fuzzing::gc_ops`].
+#![no_main]
+
+use fuzzing::gc_ops::{Program, Subject, gc_ops};
+use gleaner::collectors::{by_spec, specs};
+use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
+
+static SUBJECTS: LazyLock<Vec<Subject>> = LazyLock::new(|| {
+    specs().map(|spec| Subject::new(&*spec, by_spec(&spec).expect("the list is right"))).collect()
+});
+
+fuzz_target!(|program: Program| gc_ops(&program, &SUBJECTS));
