@@ -54,7 +54,7 @@ pub fn check<'s>(program: &Program, subjects: &'s [Subject]) -> Result<(), Box<F
     let (aimed, model) = program.run();
     let binary = wat::parse_str(aimed.text()).expect("the program is well-formed");
     let (variants, plain): (Vec<&Subject>, Vec<&Subject>) = subjects.iter().partition(|subject| subject.has_options());
-    let variant = variants.get(program.seed as usize / 4 % (variants.len() + 1));
+    let variant = variants.get(program.variant as usize % (variants.len() + 1));
     for subject in plain.into_iter().chain(variant.copied()) {
         if let Err(what) = subject.check(&aimed, &binary, &model) {
             return Err(Box::new(Finding { program: aimed, subject, what }));

@@ -33,8 +33,8 @@ pub fn globals(kind: Kind) -> usize {
 pub struct Program {
     /// How the engine is set up: see [`Program::mode`].
     pub mode: u8,
-    /// What random collections depend on.
-    pub seed: u8,
+    /// Which of the collectors with options it runs under too, if any.
+    pub variant: u8,
     /// Elements of each table, modulo 12, plus 1.
     pub table: u8,
     /// How often the operations run, modulo 3, plus 1: locals, globals and tables carry over.
@@ -48,7 +48,7 @@ pub struct Program {
 /// Operations are taken for as long as there are bytes.
 impl<'a> Arbitrary<'a> for Program {
     fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
-        let [mode, seed, table, rounds, end] = u.arbitrary()?;
+        let [mode, variant, table, rounds, end] = u.arbitrary()?;
         let mut ops = Vec::new();
         while !u.is_empty() && ops.len() < MAX_OPS {
             // Graphs need more objects and edges than one in so many operations makes.
@@ -65,7 +65,7 @@ impl<'a> Arbitrary<'a> for Program {
                 _ => u.arbitrary()?,
             });
         }
-        Ok(Program { mode, seed, table, rounds, end, ops })
+        Ok(Program { mode, variant, table, rounds, end, ops })
     }
 }
 
