@@ -16,6 +16,7 @@ pub const VARIANTS: &[&str] = &[
     "drc:cycles=trial:candidates=16",
     "drc:cycles=trial:counting=deferred:chunk=64",
     "drc:chunk=64:growth=1",
+    "drc:width=2",
 ];
 
 /// The one that is used when none is named.
@@ -37,6 +38,15 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// ```
 pub fn specs() -> impl Iterator<Item = String> {
     names().chain(VARIANTS.iter().copied()).map(String::from)
+}
+
+/// All collectors, and the [`VARIANTS`], with the specifications that name them.
+pub fn all() -> Vec<(String, Arc<dyn GcRuntime>)> {
+    let make = |spec: String| {
+        let gc = by_spec(&spec).expect("the lists are right");
+        (spec, gc)
+    };
+    specs().map(make).collect()
 }
 
 /// The collector of this name.

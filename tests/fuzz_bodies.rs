@@ -47,11 +47,12 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn table_ops() {
+    let all = collectors::all();
     let bytes = prop::collection::vec(any::<u8>(), 0..1200);
     runner(400)
         .run(&bytes, |bytes| {
             let program = Program::arbitrary(&mut Unstructured::new(&bytes)).expect("any bytes make a program");
-            fuzzing::table_ops(&program, COLLECTORS);
+            fuzzing::table_ops(&program, &all);
             Ok(())
         })
         .unwrap();
@@ -62,13 +63,14 @@ fn table_ops() {
 fn collector() {
     if let Some(text) = gc_testkit::replayed() {
         let script = fuzzing::script_of(text.as_bytes()).expect("a script is replayed");
-        return fuzzing::collector(&script, COLLECTORS);
+        let under = |variants: &[&str]| fuzzing::collector(&script, COLLECTORS, variants);
+        return collectors::VARIANTS.chunks(1).for_each(under);
     }
     let seeds = seeds("collector");
     assert!(seeds.len() >= 20, "{} seeds", seeds.len());
     for (name, bytes) in &seeds {
         let script = fuzzing::script_of(bytes).unwrap_or_else(|| panic!("{name} is no script"));
-        fuzzing::collector(&script, COLLECTORS);
+        fuzzing::collector(&script, COLLECTORS, collectors::VARIANTS);
     }
     let seeds: Vec<Vec<u8>> = seeds.into_iter().map(|(_, bytes)| bytes).collect();
     let changes = prop::collection::vec(any::<u32>(), 1..12);
@@ -81,7 +83,8 @@ fn collector() {
             for change in changes {
                 size = fuzzing::mutate_script(&mut script, size, 8192, change);
             }
-            fuzzing::collector(&fuzzing::script_of(&script[..size]).expect("changes give scripts"), COLLECTORS);
+            let script = fuzzing::script_of(&script[..size]).expect("changes give scripts");
+            fuzzing::collector(&script, COLLECTORS, collectors::VARIANTS);
             Ok(())
         })
         .unwrap();
@@ -89,9 +92,7 @@ fn collector() {
 
 /// The collectors that `gc_ops` compares with the model.
 fn subjects() -> Vec<Subject> {
-    collectors::specs()
-        .map(|spec| Subject::new(&*spec, collectors::by_spec(&spec).expect("the list is right")))
-        .collect()
+    collectors::all().into_iter().map(|(spec, gc)| Subject::new(spec, gc)).collect()
 }
 
 /// The program of `gc_ops` that these bytes make.
@@ -235,6 +236,7 @@ impl Change {
 
 #[test]
 fn bytes() {
+    let all = collectors::all();
     let seeds: Vec<Vec<u8>> = seeds("bytes").into_iter().map(|(_, bytes)| bytes).collect();
     let changed =
         (prop::sample::select(seeds), prop::collection::vec(change(), 1..6)).prop_map(|(mut bytes, changes)| {
@@ -249,7 +251,7 @@ fn bytes() {
     let raw = prop::collection::vec(any::<u8>(), 0..600);
     runner(400)
         .run(&prop_oneof![4 => changed, 3 => smith, 1 => raw], |input| {
-            fuzzing::bytes(&input, COLLECTORS);
+            fuzzing::bytes(&input, &all);
             Ok(())
         })
         .unwrap();
@@ -257,11 +259,12 @@ fn bytes() {
 
 #[test]
 fn seeds_are_compiled() {
+    let all = collectors::all();
     let seeds = seeds("bytes");
     assert!(seeds.len() >= 20, "{} seeds", seeds.len());
     for (name, bytes) in seeds {
         // Not an input that makes a module of its bytes, which the name would not tell.
         assert_eq!(fuzzing::module_of(&bytes), bytes, "{name}");
-        fuzzing::bytes(&bytes, COLLECTORS);
+        fuzzing::bytes(&bytes, &all);
     }
 }

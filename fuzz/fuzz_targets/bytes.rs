@@ -2,5 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
 
-fuzz_target!(|input: &[u8]| fuzzing::bytes(input, gleaner::collectors::COLLECTORS));
+static COLLECTORS: LazyLock<Vec<fuzzing::Spec>> = LazyLock::new(gleaner::collectors::all);
+
+fuzz_target!(|input: &[u8]| fuzzing::bytes(input, &COLLECTORS));

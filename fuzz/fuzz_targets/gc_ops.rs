@@ -2,12 +2,11 @@
 #![no_main]
 
 use fuzzing::gc_ops::{Program, Subject, gc_ops};
-use gleaner::collectors::{by_spec, specs};
+use gleaner::collectors::all;
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
-static SUBJECTS: LazyLock<Vec<Subject>> = LazyLock::new(|| {
-    specs().map(|spec| Subject::new(&*spec, by_spec(&spec).expect("the list is right"))).collect()
-});
+static SUBJECTS: LazyLock<Vec<Subject>> =
+    LazyLock::new(|| all().into_iter().map(|(spec, gc)| Subject::new(spec, gc)).collect());
 
 fuzz_target!(|program: Program| gc_ops(&program, &SUBJECTS));

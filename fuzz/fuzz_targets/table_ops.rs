@@ -3,5 +3,8 @@
 
 use fuzzing::Program;
 use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
 
-fuzz_target!(|program: Program| fuzzing::table_ops(&program, gleaner::collectors::COLLECTORS));
+static COLLECTORS: LazyLock<Vec<fuzzing::Spec>> = LazyLock::new(gleaner::collectors::all);
+
+fuzz_target!(|program: Program| fuzzing::table_ops(&program, &COLLECTORS));

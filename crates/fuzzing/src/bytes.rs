@@ -6,10 +6,9 @@
 //! 3. an error says what is wrong in a few lines;
 //! 4. what is accepted can be looked at: its imports, exports and names.
 
-use crate::pool::{Engines, Level};
+use crate::pool::{Engines, Level, Spec};
 use arbitrary::{Arbitrary, Unstructured};
 use engine::{ErrorKind, FEATURES, Module};
-use gc_api::Collector;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use wasmparser::Validator;
@@ -45,17 +44,17 @@ fn mutant(changes: u8, decisions: &[u8]) -> arbitrary::Result<Vec<u8>> {
 ///
 /// # Panics
 /// When anything does not hold that must: the message has the module in hexadecimal digits.
-pub fn bytes(input: &[u8], collectors: &[Collector]) {
+pub fn bytes(input: &[u8], collectors: &[Spec]) {
     static ENGINES: Engines = Engines::new();
     let source = module_of(input);
     // One collector and one level an input: they differ in code, which is most of an input's time.
     let choice: usize = input.iter().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(*byte as usize));
     let level = if choice.is_multiple_of(4) { Level::Optimised } else { Level::Plain };
     let engines = ENGINES.get(collectors, level);
-    let (collector, engine) = &engines[choice / 4 % engines.len()];
+    let ((spec, _), engine) = &engines[choice / 4 % engines.len()];
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(&source, engine))) {
         let hex: String = source.iter().map(|byte| format!("{byte:02x}")).collect();
-        eprintln!("under the collector `{}` ({level:?}), with the bytes\n{hex}", collector.info.name);
+        eprintln!("under the collector `{spec}` ({level:?}), with the bytes\n{hex}");
         resume_unwind(panic);
     }
 }

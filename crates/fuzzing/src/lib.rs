@@ -9,5 +9,6 @@ mod table_ops;
 
 pub use bytes::{bytes, module_of};
 pub use collector::{collector, cross_scripts, mutate_script, script_of};
+pub use pool::Spec;
 pub use program::{Expected, Model, Op, Program, Snapshot, Value};
 pub use table_ops::table_ops;

@@ -1,7 +1,7 @@
 //! Engines that inputs share: making one costs more than most inputs do.
 
 use engine::{Config, Engine, OptLevel};
-use gc_api::Collector;
+use gc_api::GcRuntime;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of heap: the largest programs need a few megabytes, and `null` never frees.
@@ -18,8 +18,16 @@ pub enum Level {
     Optimised,
 }
 
+/// A collector with its options, as `--gc` takes it, by which failures name it.
+pub type Spec = (String, Arc<dyn GcRuntime>);
+
 /// An engine per collector.
-type PerCollector = Arc<[(Collector, Engine)]>;
+type PerCollector = Arc<[(Spec, Engine)]>;
+
+/// Whether it is a collector with options.
+pub fn is_variant(spec: &str) -> bool {
+    spec.contains(':')
+}
 
 /// Engines for one body.
 pub struct Engines {
@@ -33,7 +41,7 @@ impl Engines {
     }
 
     /// Engines for one input, one for each of `collectors`, in order. These are the same for each call.
-    pub fn get(&self, collectors: &[Collector], level: Level) -> PerCollector {
+    pub fn get(&self, collectors: &[Spec], level: Level) -> PerCollector {
         let mut engines = self.levels[level as usize].lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *engines {
             Some((inputs, engines)) if *inputs < INPUTS => {
@@ -45,15 +53,14 @@ impl Engines {
     }
 }
 
-fn make(collectors: &[Collector], level: Level) -> PerCollector {
+fn make(collectors: &[Spec], level: Level) -> PerCollector {
     let opt_level = match level {
         Level::Plain => OptLevel::None,
         Level::Optimised => OptLevel::Speed,
     };
-    let engine = |collector: &Collector| {
-        let gc = collector.with(&Default::default()).expect("the default options are good");
-        let config = Config::new(gc).heap_limit(HEAP).opt_level(opt_level).parallel(false);
-        (*collector, Engine::with_config(config).expect("an engine can be made"))
+    let engine = |(spec, gc): &Spec| {
+        let config = Config::new(gc.clone()).heap_limit(HEAP).opt_level(opt_level).parallel(false);
+        ((spec.clone(), gc.clone()), Engine::with_config(config).expect("an engine can be made"))
     };
     collectors.iter().map(engine).collect()
 }

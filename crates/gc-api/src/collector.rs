@@ -48,7 +48,7 @@ pub struct CollectorInfo {
     pub options: &'static [OptionInfo],
 }
 
-/// What a collector claims to free.
+/// What a collector claims to free in a full collection: an explicit one of the largest [`CollectionKind`] that it knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reclaims {
     /// It never frees.
@@ -316,7 +316,8 @@ pub enum CollectionKind {
 pub enum Outcome {
     /// Nothing is left to do.
     Complete,
-    /// The budget ended first; ask again.
+    /// The budget ended first; ask again. A collector with a budget of its own may answer so to any request but an explicit one without
+    /// a budget.
     Unfinished,
     /// This collector does not collect.
     Refused,

@@ -16,6 +16,8 @@ const BYTES_PER_ROOT: u64 = 32;
 /// Objects that are freed between two looks at the clock.
 const STEP: usize = 256;
 
+/// Rounds after which memory that was not used in any goes back to the system.
+const IDLE: u32 = 16;
 /// So many debts ahead are prefetched.
 const PREFETCH: usize = 16;
 
@@ -66,7 +68,11 @@ impl DrcHeap {
         self.forget_dead_new();
         let finished = self.collect_cycles(request, roots, events, deadline, thorough);
         self.candidates.forget_freed(&self.space.memory);
-        self.tally.returned_bytes += self.space.return_memory(self.options.young);
+        // An explicit full collection means that memory is wanted back.
+        let idle = if request.reason == Reason::Explicit && request.kind == CollectionKind::Cycle { 0 } else { IDLE };
+        if idle == 0 || self.space.round.is_multiple_of(IDLE) {
+            self.tally.returned_bytes += self.space.return_memory(idle);
+        }
         self.space.restart(if self.starved { Gaps::Any } else { Gaps::Roomy });
         events.phase(Phase::Resume);
         (self.starved, self.desperate) = (false, false);
@@ -106,7 +112,7 @@ impl DrcHeap {
     fn close_log(&mut self) {
         let DrcHeap { log, space, chunks, stack, tally, owed, options, .. } = self;
         let mut queue = Queue::default();
-        let mut count = |child| count_survivor(space, options, tally, stack, child);
+        let mut count = |(child, times)| count_survivor(space, options, tally, stack, child, times);
         let before = log.close(&space.memory, &space.shapes, chunks, |child| {
             if let Some(child) = queue.push(&space.memory, child.raw()) {
                 count(child);
@@ -146,15 +152,15 @@ impl DrcHeap {
             while let Some(index) = stack.pop() {
                 let size = space.shapes.scan(&space.memory, &at(index), |offset| {
                     if let Some(child) = object(space.memory.load_u32(index, offset))
-                        && let Some(child) = queue.push(&space.memory, child.raw())
+                        && let Some((child, times)) = queue.push(&space.memory, child.raw())
                     {
-                        count_survivor(space, options, tally, stack, child);
+                        count_survivor(space, options, tally, stack, child, times);
                     }
                 });
                 retain(space, tally, index, space.checked(index, size));
             }
             match queue.pop() {
-                Some(child) => count_survivor(space, options, tally, stack, child),
+                Some((child, times)) => count_survivor(space, options, tally, stack, child, times),
                 None => break,
             }
         }
@@ -244,24 +250,24 @@ impl DrcHeap {
                 self.free(index, &mut queue);
                 freed += 1;
                 if freed % STEP == 0 && deadline.is_over() {
-                    while let Some(child) = queue.pop() {
-                        self.uncount(child);
+                    while let Some((child, times)) = queue.pop() {
+                        self.uncount(child, times);
                     }
                     return std::mem::swap(&mut self.stack, &mut self.unfreed);
                 }
             }
             match queue.pop() {
-                Some(child) => self.uncount(child),
+                Some((child, times)) => self.uncount(child, times),
                 None => return std::mem::swap(&mut self.stack, &mut self.unfreed),
             }
         }
     }
 
-    /// What referred to `child` was freed.
-    pub fn uncount(&mut self, child: u32) {
-        self.tally.decrements += 1;
+    /// What referred to `child` so many times was freed.
+    pub fn uncount(&mut self, child: u32, times: u32) {
+        self.tally.decrements += times as u64;
         let r = at(child);
-        let word = self.options.counts.decrement(&self.space.memory, &r);
+        let word = self.options.counts.take(&self.space.memory, &r, times);
         match is_dead(word) {
             true => self.stack.push(child),
             false => self.candidates.suspect(&self.space, &self.options, &r, word),
@@ -277,10 +283,10 @@ impl DrcHeap {
         }
         let size = space.shapes.scan(&space.memory, &r, |offset| {
             if let Some(child) = object(space.memory.load_u32(index, offset))
-                && let Some(child) = queue.push(&space.memory, child.raw())
+                && let Some((child, times)) = queue.push(&space.memory, child.raw())
             {
-                tally.decrements += 1;
-                let word = options.counts.decrement(&space.memory, &at(child));
+                tally.decrements += times as u64;
+                let word = options.counts.take(&space.memory, &at(child), times);
                 match is_dead(word) {
                     true => stack.push(child),
                     false => candidates.suspect(space, options, &at(child), word),
@@ -352,13 +358,13 @@ impl DrcHeap {
     }
 }
 
-/// Counts a reference of a survivor's. A new object survives with it.
+/// Counts references of a survivor's. A new object survives with it.
 #[inline]
-fn count_survivor(space: &Space, options: &Options, tally: &mut Tally, stack: &mut Vec<u32>, child: u32) {
-    tally.increments += 1;
+fn count_survivor(space: &Space, options: &Options, tally: &mut Tally, stack: &mut Vec<u32>, child: u32, times: u32) {
+    tally.increments += times as u64;
     let r = at(child);
     let word = space.memory.header_word(&r);
-    space.memory.set_header_word(&r, options.counts.incremented(word) & !NEW);
+    space.memory.set_header_word(&r, options.counts.added(word, times) & !NEW);
     if word & NEW != 0 {
         stack.push(child);
     }

@@ -84,22 +84,64 @@ impl Counts {
         if self.is_sticky(word) { word } else { word + ONE }
     }
 
+    /// The header word with so many references more.
+    #[inline]
+    pub fn added(self, word: u32, times: u32) -> u32 {
+        if self.is_sticky(word) {
+            word
+        } else if times < self.sticky / ONE - count(word) {
+            word + times * ONE
+        } else {
+            word & !(COLLECTOR_MASK & !(ONE - 1)) | self.sticky
+        }
+    }
+
     /// Takes one reference from `object`. Returns its header word then.
     ///
     /// # Panics
     /// When it has none: the heap is corrupt.
     #[inline]
     pub fn decrement(self, memory: &HeapMemory, object: &VMGcRef) -> u32 {
+        self.take(memory, object, 1)
+    }
+
+    /// Takes so many references from `object`. Returns its header word then.
+    ///
+    /// # Panics
+    /// When it has fewer: the heap is corrupt.
+    #[inline]
+    pub fn take(self, memory: &HeapMemory, object: &VMGcRef, times: u32) -> u32 {
         let word = memory.header_word(object);
         if self.is_sticky(word) {
             return word;
         }
-        if count(word) == 0 {
+        if count(word) < times {
             panic!("corrupt heap: {object:?} loses a reference that was never counted");
         }
-        memory.set_header_word(object, word - ONE);
-        word - ONE
+        memory.set_header_word(object, word - times * ONE);
+        word - times * ONE
     }
 }
 
 const _: () = assert!(ONE << MAX_WIDTH == COLLECTOR_MASK / 2 + 1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_sticks_where_it_would_overflow() {
+        for width in 1..=MAX_WIDTH {
+            let counts = Counts::new(width);
+            let top = (1 << width) - 1;
+            assert_eq!(count(counts.added(ENROLLED, top)), top);
+            for more in [1, 2, top, u32::MAX] {
+                let stuck = counts.added(ENROLLED | top * ONE, more);
+                assert!(counts.is_sticky(stuck) && stuck & ENROLLED != 0, "{width}, {more}");
+                assert_eq!(stuck & !COLLECTOR_MASK, 0, "{width}, {more}");
+                assert_eq!(counts.added(stuck, more), stuck);
+            }
+            assert!(counts.is_sticky(counts.incremented(top * ONE)));
+        }
+    }
+}

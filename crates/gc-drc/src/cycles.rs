@@ -136,7 +136,7 @@ impl DrcHeap {
         let Space { memory, shapes, .. } = &*space;
         let counts = options.counts;
         tally.traces += 1;
-        let mut edge = |r: VMGcRef, counted: bool, stack: &mut Vec<u32>| {
+        let mut edge = |r: VMGcRef, counted: u32, stack: &mut Vec<u32>| {
             let mut word = memory.header_word(&r);
             let first = word & MARK == 0;
             if first {
@@ -147,8 +147,8 @@ impl DrcHeap {
                 }
                 stack.push(r.raw());
             }
-            if counted && word & WHITE != 0 {
-                word = counts.incremented(word);
+            if word & WHITE != 0 {
+                word = counts.added(word, counted);
             }
             memory.set_header_word(&r, word);
         };
@@ -157,7 +157,7 @@ impl DrcHeap {
             roots.visit(kind, &mut |slot| {
                 *visited += (kind != RootKind::Stack) as u64;
                 if let Some(r) = slot.get().filter(|r| !r.is_i31()) {
-                    edge(r, kind != RootKind::Stack, stack);
+                    edge(r, (kind != RootKind::Stack) as u32, stack);
                 }
             });
         }
@@ -168,14 +168,14 @@ impl DrcHeap {
                 visited += 1;
                 shapes.scan(memory, &at(index), |offset| {
                     if let Some(child) = object(memory.load_u32(index, offset))
-                        && let Some(child) = queue.push(memory, child.raw())
+                        && let Some((child, times)) = queue.push(memory, child.raw())
                     {
-                        edge(at(child), true, stack);
+                        edge(at(child), times, stack);
                     }
                 });
             }
             match queue.pop() {
-                Some(child) => edge(at(child), true, stack),
+                Some((child, times)) => edge(at(child), times, stack),
                 None => break,
             }
         }

@@ -248,7 +248,7 @@ impl DrcHeap {
                 }
             }
             match queue.pop() {
-                Some(child) => self.uncount(child),
+                Some((child, times)) => self.uncount(child, times),
                 None => break,
             }
         }
@@ -339,37 +339,29 @@ impl GcHeap for DrcHeap {
                 if !self.is_new(array) {
                     self.log.log_elements(&memory, &self.space.shapes, &self.chunks, array, start, length);
                 }
-                copy_refs(&memory, write, |_, _| {});
+                store_all(&memory, write);
             }
-            RefRange::Array { array, start, length } if self.is_born_dead(array) => {
-                // Covering once is enough for as long as the same object comes again.
-                let mut covered = 0;
-                let mut cover = |raw| {
-                    if raw != covered
-                        && let Some(new) = object(raw)
-                    {
-                        self.cover(&new);
-                        covered = raw;
-                    }
-                };
+            RefRange::Array { array, .. } if self.is_born_dead(array) => {
                 match write.from {
                     BulkSource::Fill(value) => {
-                        let raw = value.map_or(0, VMGcRef::raw);
-                        cover(raw);
-                        let offset = REF_ARRAY_BASE + start * 4;
-                        memory.fill_pattern(array.raw(), offset, length * 4, &raw.to_le_bytes());
+                        if let Some(new) = value.filter(|new| !new.is_i31()) {
+                            self.cover(new);
+                        }
                     }
                     BulkSource::Copy(from) => {
-                        (0..from.len()).for_each(|i| cover(from.get(&memory, i)));
-                        match from {
-                            RefRange::Array { array: source, start: first, .. } => {
-                                let (to, from) = (REF_ARRAY_BASE + start * 4, REF_ARRAY_BASE + first * 4);
-                                memory.copy_bytes((array.raw(), to), (source.raw(), from), length * 4);
+                        // Covering once is enough for as long as the same object comes again.
+                        let mut covered = 0;
+                        for raw in (0..from.len()).map(|i| from.get(&memory, i)) {
+                            if raw != covered
+                                && let Some(new) = object(raw)
+                            {
+                                self.cover(&new);
+                                covered = raw;
                             }
-                            RefRange::Cells { .. } => copy_refs(&memory, write, |_, _| {}),
                         }
                     }
                 }
+                store_all(&memory, write);
             }
             _ => copy_refs(&memory, write, |old, new| self.replace(old, new)),
         }
@@ -560,5 +552,23 @@ impl GcHeap for DrcHeap {
 
     fn memory(&self) -> &HeapMemory {
         &self.space.memory
+    }
+}
+
+/// A bulk write of which nothing is counted, with the system's functions where they do.
+fn store_all(memory: &HeapMemory, write: BulkWrite<'_>) {
+    match (write.to, write.from) {
+        (RefRange::Array { array, start, length }, BulkSource::Fill(value)) => {
+            let raw = value.map_or(0, VMGcRef::raw);
+            memory.fill_pattern(array.raw(), REF_ARRAY_BASE + start * 4, length * 4, &raw.to_le_bytes());
+        }
+        (
+            RefRange::Array { array, start, length },
+            BulkSource::Copy(RefRange::Array { array: source, start: first, .. }),
+        ) => {
+            let (to, from) = (REF_ARRAY_BASE + start * 4, REF_ARRAY_BASE + first * 4);
+            memory.copy_bytes((array.raw(), to), (source.raw(), from), length * 4);
+        }
+        _ => copy_refs(memory, write, |_, _| {}),
     }
 }

@@ -29,6 +29,8 @@ const MIN_GAP: u32 = 128;
 const FULL_PART: u32 = 8;
 /// A block that gives fewer bytes than this in gaps is poor.
 const POOR: u32 = BLOCK / 16;
+/// Empty blocks that are returned to the system one by one would be a call each.
+const RETURNED_RUN: usize = 4;
 /// The end of the index space, so that it fits 32 bits.
 const END: u64 = u32::MAX as u64 & !7;
 
@@ -43,6 +45,8 @@ pub struct Block {
     /// passed over until [`POOR`] bytes more are free, so that going through a block is paid for by what it gives or
     /// what was freed.
     poor_above: Option<u32>,
+    /// The round in which something was last allocated there.
+    used: u32,
     /// Its memory was returned to the system, and nothing was allocated there since.
     returned: bool,
 }
@@ -84,6 +88,8 @@ pub struct Space {
     pub large_new: Vec<u32>,
     /// Empty blocks set aside for large objects.
     large_run: Range<u32>,
+    /// Collections so far.
+    pub round: u32,
 }
 
 impl Space {
@@ -108,6 +114,7 @@ impl Space {
             fresh_bytes: 0,
             large_new: Vec::new(),
             large_run: 0..0,
+            round: 0,
         };
         space.clear();
         Ok(space)
@@ -117,6 +124,7 @@ impl Space {
     pub fn clear(&mut self) {
         self.blocks.clear();
         self.live = 0;
+        self.round = 0;
         self.first_open = (FIRST_INDEX >> BLOCK_SHIFT) as usize;
         self.large_new.clear();
         self.close();
@@ -196,6 +204,7 @@ impl Space {
         self.fresh.clear();
         self.fresh_bytes = 0;
         self.large_run = 0..0;
+        self.round = self.round.wrapping_add(1);
         self.gaps = gaps;
         self.entered = None;
         self.cursor = match gaps {
@@ -207,41 +216,33 @@ impl Space {
     /// The memory of `range` is about to be used.
     fn touch(&mut self, range: Range<u32>) {
         let blocks = (range.start >> BLOCK_SHIFT) as usize..(range.end as usize).div_ceil(BLOCK as usize);
-        self.blocks[blocks].iter_mut().for_each(|block| block.returned = false);
+        let used = self.round;
+        self.blocks[blocks].iter_mut().for_each(|block| (block.used, block.returned) = (used, false));
     }
 
-    /// Returns the memory of empty blocks to the system, from the top, but keeps as much free memory as is likely to be used: half of
-    /// what is live, and `young` twice. Returns the bytes. Only when there is as much again.
-    pub fn return_memory(&mut self, young: u64) -> u64 {
-        let resident = |(i, block): (usize, &Block)| (!block.returned).then(|| self.size_of_block(i) as u64);
-        let resident: u64 = self.blocks.iter().enumerate().filter_map(resident).sum();
-        let keep = self.live / 2 + 2 * young;
-        let free = resident.saturating_sub(self.live);
-        if free < 2 * keep {
-            return 0;
-        }
-        let (mut left, mut end) = (free - keep, self.blocks.len());
-        let first = (FIRST_INDEX >> BLOCK_SHIFT) as usize + 1;
-        let before = left;
-        let empty = |block: &Block| block.live == 0 && !block.returned;
-        while left > 0 && end > first {
-            end -= 1;
-            if !empty(&self.blocks[end]) {
-                continue;
+    /// Returns the memory of those empty blocks to the system in which nothing was allocated for so many rounds. Returns the bytes.
+    /// What the last rounds used, the next will use again.
+    pub fn return_memory(&mut self, rounds: u32) -> u64 {
+        let before = self.round.saturating_sub(rounds);
+        let idle = |block: &Block| block.live == 0 && !block.returned && block.used <= before;
+        let (mut block, mut bytes) = ((FIRST_INDEX >> BLOCK_SHIFT) as usize + 1, 0);
+        while block < self.blocks.len() {
+            let run = self.blocks[block..].iter().take_while(|block| idle(block)).count();
+            if run >= RETURNED_RUN {
+                let range = (block as u32) << BLOCK_SHIFT..self.block_end(block + run - 1);
+                bytes += (range.end - range.start) as u64;
+                self.memory.discard(range);
+                self.blocks[block..block + run].iter_mut().for_each(|block| block.returned = true);
             }
-            let start = (first..end).rev().take_while(|i| empty(&self.blocks[*i])).last().unwrap_or(end);
-            let bytes = self.block_end(end) as u64 - ((start as u64) << BLOCK_SHIFT);
-            self.memory.discard((start as u32) << BLOCK_SHIFT..self.block_end(end));
-            self.blocks[start..=end].iter_mut().for_each(|block| block.returned = true);
-            left = left.saturating_sub(bytes);
-            end = start;
+            block += run + 1;
         }
-        before - left
+        bytes
     }
 
     fn follow_growth(&mut self) {
         let blocks = self.end().div_ceil(BLOCK) as usize;
-        self.blocks.resize(blocks.max(self.blocks.len()), Block::default());
+        let new = Block { used: self.round, ..Block::default() };
+        self.blocks.resize(blocks.max(self.blocks.len()), new);
     }
 
     fn block_end(&self, block: usize) -> u32 {

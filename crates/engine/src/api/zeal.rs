@@ -1,6 +1,7 @@
 //! Zeal: collecting far more often than any program needs, and moving and overwriting whatever can be, so that a root or a barrier
 //! that is missing shows at once.
 
+use gc_api::CollectionKind;
 use std::fmt::{self, Display, Formatter};
 use std::num::NonZeroU64;
 use std::str::FromStr;
@@ -17,7 +18,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Zeal {
-    /// A store collects (a major collection) before every Nth object that it allocates, by compiled code or by the host.
+    /// A store collects (each fourth time with cycles) before every Nth object that it allocates, by compiled code or by the host.
     pub alloc: Option<NonZeroU64>,
     /// A store collects before some of the objects that it allocates.
     pub random: Option<RandomZeal>,
@@ -146,18 +147,20 @@ pub(crate) struct ZealState {
     zeal: Zeal,
     /// Allocations since the last that collected for [`Zeal::alloc`].
     allocations: u64,
+    /// Collections that were forced.
+    forced: u64,
     random: u64,
 }
 
 impl ZealState {
     pub(crate) fn new(zeal: Zeal) -> ZealState {
-        ZealState { zeal, allocations: 0, random: zeal.random.map_or(0, |random| random.seed) }
+        ZealState { zeal, allocations: 0, forced: 0, random: zeal.random.map_or(0, |random| random.seed) }
     }
 
-    /// Whether to collect before this allocation.
-    pub(crate) fn forces_collection(&mut self) -> bool {
+    /// Whether to collect before this allocation, and how: each fourth time everything, cyclic garbage included.
+    pub(crate) fn forces_collection(&mut self) -> Option<CollectionKind> {
         if !self.zeal.sees_allocations() {
-            return false;
+            return None;
         }
         self.allocations += 1;
         let nth = self.zeal.alloc.is_some_and(|n| self.allocations == n.get());
@@ -166,7 +169,10 @@ impl ZealState {
         }
         let random =
             self.zeal.random.is_some_and(|random| self.next() % u64::from(MILLION) < u64::from(random.per_million));
-        nth || random
+        (nth || random).then(|| {
+            self.forced += 1;
+            if self.forced.is_multiple_of(4) { CollectionKind::Cycle } else { CollectionKind::Major }
+        })
     }
 
     /// The next number of SplitMix64 (Steele, Lea & Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014).

@@ -648,8 +648,8 @@ impl StoreOpaque {
 
     /// Collects if zeal wants it before this allocation.
     fn force_collection(&mut self) {
-        if self.zeal.forces_collection() {
-            self.collect(Collection { reason: Reason::Zeal, kind: CollectionKind::Major, budget: None });
+        if let Some(kind) = self.zeal.forces_collection() {
+            self.collect(Collection { reason: Reason::Zeal, kind, budget: None });
         }
     }
 

@@ -87,7 +87,7 @@ impl Subject {
 
     /// Whether it is a collector with options.
     pub fn has_options(&self) -> bool {
-        self.spec.contains(':')
+        crate::pool::is_variant(&self.spec)
     }
 
     fn ready(&self, mode: Mode) -> Result<Ready, Error> {

@@ -51,7 +51,7 @@ fn every_nth_allocation_of_compiled_code_and_of_the_host_collects() {
 fn collections_at_random_come_as_often_as_they_should_and_at_the_same_places() {
     let places = |text: &str| {
         let mut state = ZealState::new(text.parse().unwrap());
-        (0..100_000).filter(|_| state.forces_collection()).collect::<Vec<u32>>()
+        (0..100_000).filter(|_| state.forces_collection().is_some()).collect::<Vec<u32>>()
     };
     let first = places("random:1:0.1");
     // Ten standard deviations off.

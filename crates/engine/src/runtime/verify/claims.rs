@@ -82,7 +82,7 @@ pub fn reclaimed(view: View<'_>, graph: &Graph, objects: &[u32], kind: Collectio
     let garbage: Vec<u32> = objects.iter().copied().filter(|index| !graph.contains(*index)).collect();
     let left = match (view.info.reclaims, kind) {
         (Reclaims::Everything, CollectionKind::Cycle) => garbage.first().copied(),
-        (Reclaims::Everything | Reclaims::Acyclic, CollectionKind::Major | CollectionKind::Cycle) => {
+        (Reclaims::Acyclic, CollectionKind::Major | CollectionKind::Cycle) => {
             // Garbage on or behind a cycle has garbage that refers to it.
             let referred = referred(view, &garbage)?;
             garbage.into_iter().find(|index| !referred.contains(index))
