@@ -136,7 +136,7 @@ mod tests {
             let top = (1 << width) - 1;
             assert_eq!(count(counts.added(ENROLLED, top)), top);
             for more in [1, 2, top, u32::MAX] {
-                let stuck = counts.added(ENROLLED | top * ONE, more);
+                let stuck = counts.added(ENROLLED | (top * ONE), more);
                 assert!(counts.is_sticky(stuck) && stuck & ENROLLED != 0, "{width}, {more}");
                 assert_eq!(stuck & !COLLECTOR_MASK, 0, "{width}, {more}");
                 assert_eq!(counts.added(stuck, more), stuck);
