@@ -5,14 +5,13 @@
 //!
 //! Each collector runs each program in turn, in a fresh store; only the call of `run` is timed. Medians.
 
+mod listed;
+
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
 use engine::{Config, Engine, Linker, Module, Store};
 use gleaner::collectors;
-use serde::Deserialize;
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use listed::Program;
 use std::time::{Duration, Instant};
 
 /// The options of `drc` that papers compare, beside the default and the baseline.
@@ -49,36 +48,6 @@ struct Args {
     bench: bool,
 }
 
-/// A program that exports `run: (i32) -> i32`.
-struct Program {
-    name: String,
-    /// The module, in either format.
-    source: Vec<u8>,
-    n: i32,
-    expected: Option<i32>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    name: String,
-    file: String,
-    #[serde(default = "makes_objects")]
-    heap: bool,
-    small: i32,
-    small_result: i32,
-    default: i32,
-    default_result: i32,
-}
-
-fn makes_objects() -> bool {
-    true
-}
-
-#[derive(Deserialize)]
-struct Results {
-    run: BTreeMap<i32, i32>,
-}
-
 /// One run.
 #[derive(Clone, Copy)]
 struct Run {
@@ -109,7 +78,9 @@ fn compare() {
     overheads.set_header(["program", "baseline, ms"].into_iter().chain(columns()));
     pauses.set_header(["longest pause, ms"].into_iter().chain(columns()));
     let mut logs = vec![Vec::new(); specs.len()];
-    for program in programs(&args) {
+    let mut programs = listed::programs(args.quick, args.filter.as_deref());
+    programs.retain(|program| program.heap);
+    for program in programs {
         eprintln!("{} ({})", program.name, program.n);
         let runs = measure(&program, &specs, &args);
         let mutator = |run: &Run| (run.time - run.paused).as_secs_f64();
@@ -137,37 +108,6 @@ fn compare() {
         table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
         println!("{table}\n");
     }
-}
-
-fn programs(args: &Args) -> Vec<Program> {
-    let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
-    let listed: Vec<Listed> = json(&benches.join("programs/programs.json"));
-    let results: BTreeMap<String, Results> = json(&benches.join("moonbit/expected.json"));
-    let sizes: BTreeMap<String, i32> = json(&benches.join("moonbit/sizes.json"));
-    let written = listed.into_iter().filter(|program| program.heap).map(|program| {
-        let (n, expected) = match args.quick {
-            true => (program.small, program.small_result),
-            false => (program.default, program.default_result),
-        };
-        let source = read(&benches.join("programs").join(&program.file));
-        Program { source, name: program.name, n, expected: Some(expected) }
-    });
-    let compiled = results.into_iter().map(|(name, results)| {
-        let (&small, &result) = results.run.last_key_value().expect("a program has results");
-        let source = read(&benches.join("moonbit/wasm").join(format!("{name}.wasm")));
-        let (n, expected) = if args.quick { (small, Some(result)) } else { (sizes[&name], None) };
-        Program { source, name: format!("moonbit/{name}"), n, expected }
-    });
-    let wanted = |program: &Program| args.filter.as_ref().is_none_or(|filter| program.name.contains(filter));
-    written.chain(compiled).filter(wanted).collect()
-}
-
-fn read(path: &PathBuf) -> Vec<u8> {
-    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn json<T: for<'de> Deserialize<'de>>(path: &PathBuf) -> T {
-    serde_json::from_slice(&read(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The median run under each collector; `None` where it fails, which is said.

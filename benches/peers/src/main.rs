@@ -7,14 +7,14 @@
 
 mod compile;
 mod instantiate;
+#[path = "../../listed/mod.rs"]
+mod listed;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::{Parser, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
-use serde::Deserialize;
+use listed::Program;
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Compares Gleaner with Wasmtime.
@@ -51,78 +51,15 @@ enum Measurement {
     Instantiate(instantiate::InstantiateArgs),
 }
 
-/// A program that exports `run: (i32) -> i32`.
-struct Program {
-    name: String,
-    wasm: Vec<u8>,
-    n: i32,
-    expected: Option<i32>,
-    /// Whether it makes objects.
-    heap: bool,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    name: String,
-    #[serde(default = "makes_objects")]
-    heap: bool,
-    file: String,
-    small: i32,
-    small_result: i32,
-    default: i32,
-    default_result: i32,
-}
-
-fn makes_objects() -> bool {
-    true
-}
-
-#[derive(Deserialize)]
-struct MoonBit {
-    run: BTreeMap<i32, i32>,
-}
-
 fn programs(args: &Args) -> Result<Vec<Program>> {
-    let benches = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("inside benches").to_path_buf();
-    let read = |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()));
-    let mut programs = Vec::new();
-    let listed: Vec<Listed> = serde_json::from_str(&read(benches.join("programs/programs.json"))?)?;
-    for program in listed {
-        let text = read(benches.join("programs").join(&program.file))?;
-        let (n, expected) = match args.quick {
-            true => (program.small, program.small_result),
-            false => (program.default, program.default_result),
-        };
-        programs.push(Program {
-            name: program.name,
-            wasm: wasmtime_wat(&text)?,
-            n,
-            expected: Some(expected),
-            heap: program.heap,
-        });
-    }
-    let compiled: BTreeMap<String, MoonBit> = serde_json::from_str(&read(benches.join("moonbit/expected.json"))?)?;
-    let sizes: BTreeMap<String, i32> = serde_json::from_str(&read(benches.join("moonbit/sizes.json"))?)?;
-    for (name, program) in compiled {
-        let path = benches.join("moonbit/wasm").join(format!("{name}.wasm"));
-        let small = program.run.iter().next_back().ok_or_else(|| anyhow!("{name} has no sizes"))?;
-        let (n, expected) = match args.quick {
-            true => (*small.0, Some(*small.1)),
-            false => (*sizes.get(&name).ok_or_else(|| anyhow!("{name} has no default size"))?, None),
-        };
-        programs.push(Program { name: format!("moonbit/{name}"), wasm: fs::read(path)?, n, expected, heap: true });
-    }
-    if let Some(filter) = &args.filter {
-        programs.retain(|program| program.name.contains(filter));
-    }
+    let mut programs = listed::programs(args.quick, args.filter.as_deref());
     if programs.is_empty() {
         bail!("no program has that name");
     }
+    for program in &mut programs {
+        program.source = wat::parse_bytes(&program.source)?.into_owned();
+    }
     Ok(programs)
-}
-
-fn wasmtime_wat(text: &str) -> Result<Vec<u8>> {
-    Ok(wat::parse_str(text)?)
 }
 
 /// A program made ready by one engine and collector: each call runs it in a fresh store.
@@ -145,7 +82,7 @@ fn gleaner(args: &Args) -> Vec<Peer> {
             let gc = gleaner::collectors::by_spec(name).map_err(|e| anyhow!("{e}"))?;
             let config = Config::new(gc).heap_limit(heap).max_wasm_stack(64 << 20);
             let engine = Engine::with_config(config).map_err(|e| anyhow!("{e}"))?;
-            let module = Module::new(&engine, &program.wasm).map_err(|e| anyhow!("{e}"))?;
+            let module = Module::new(&engine, &program.source).map_err(|e| anyhow!("{e}"))?;
             let n = program.n;
             Ok(Box::new(move || {
                 let mut store = Store::new(&engine, ()).map_err(|e| anyhow!("{e}"))?;
@@ -181,7 +118,7 @@ fn wasmtime(args: &Args) -> Vec<Peer> {
             config.wasm_gc(true).wasm_function_references(true).wasm_exceptions(true).wasm_tail_call(true);
             config.collector(collector).max_wasm_stack(64 << 20).async_stack_size(80 << 20);
             let engine = Engine::new(&config).map_err(|e| anyhow!("{e:?}"))?;
-            let module = Module::new(&engine, &program.wasm).map_err(|e| anyhow!("{e:?}"))?;
+            let module = Module::new(&engine, &program.source).map_err(|e| anyhow!("{e:?}"))?;
             let n = program.n;
             Ok(Box::new(move || {
                 let mut store = Store::new(&engine, ());

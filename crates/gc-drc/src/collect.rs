@@ -15,7 +15,6 @@ use std::time::Instant;
 const BYTES_PER_ROOT: u64 = 32;
 /// Objects that are freed between two looks at the clock.
 const STEP: usize = 256;
-
 /// Rounds after which memory that was not used in any goes back to the system.
 const IDLE: u32 = 16;
 /// So many debts ahead are prefetched.
@@ -113,18 +112,13 @@ impl DrcHeap {
         let DrcHeap { log, space, chunks, stack, tally, owed, options, .. } = self;
         let mut queue = Queue::default();
         let mut count = |(child, times)| count_survivor(space, options, tally, stack, child, times);
-        let before = log.close(&space.memory, &space.shapes, chunks, |child| {
+        log.close(&space.memory, &space.shapes, chunks, owed, |child| {
             if let Some(child) = queue.push(&space.memory, child.raw()) {
                 count(child);
             }
         });
         while let Some(child) = queue.pop() {
             count(child);
-        }
-        if owed.is_empty() {
-            *owed = before;
-        } else {
-            owed.extend(before);
         }
         self.settle();
     }

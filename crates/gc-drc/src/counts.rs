@@ -81,7 +81,7 @@ impl Counts {
     /// The header word with one reference more.
     #[inline]
     pub fn incremented(self, word: u32) -> u32 {
-        if self.is_sticky(word) { word } else { word + ONE }
+        self.added(word, 1)
     }
 
     /// The header word with so many references more.

@@ -98,6 +98,11 @@ impl Candidates {
         self.noted + self.buffer.len() as u64
     }
 
+    /// Whether candidates have left the buffer.
+    pub fn were_flushed(&self) -> bool {
+        self.noted > 0
+    }
+
     /// Bytes that they take.
     pub fn bytes(&self) -> usize {
         (self.entries.capacity() + self.hard.capacity()) * 4 + self.buffer.capacity() as usize * 4

@@ -20,7 +20,7 @@ use gc_api::{
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The activations table never asks for a collection below so many entries, nor does the log.
+/// The table never asks for a collection below so many entries.
 const SMALL_TABLE: usize = 64 << 10;
 /// Slots' worth of log that ask for a collection.
 const LARGE_LOG: usize = 4 << 20;
@@ -530,7 +530,9 @@ impl GcHeap for DrcHeap {
     }
 
     fn reset(&mut self) {
-        let bumped_only = self.tally.rounds == 0 && self.tally.freed_by_count == 0;
+        // Buffers that were emptied hold what was in them.
+        let untouched = !self.table.was_flushed() && !self.candidates.were_flushed();
+        let bumped_only = self.tally.rounds == 0 && self.tally.freed_by_count == 0 && untouched;
         // Before the cells that say how full they are read zero.
         self.table.buffer.wipe();
         self.dead.wipe();

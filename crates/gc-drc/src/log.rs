@@ -96,15 +96,16 @@ impl Log {
         }
     }
 
-    /// Ends the round: nothing is logged any more. `now` gets each reference that the logged slots hold at present; the result has those
-    /// that they held before.
+    /// Ends the round: nothing is logged any more. `now` gets each reference that the logged slots hold at present; those that they held
+    /// before are added to `owed`.
     pub fn close(
         &mut self,
         memory: &HeapMemory,
         shapes: &Shapes,
         chunks: &SideTable,
+        owed: &mut Vec<u32>,
         mut now: impl FnMut(VMGcRef),
-    ) -> Vec<u32> {
+    ) {
         for (i, Entry { object: index, chunk: start }) in self.entries.iter().copied().enumerate() {
             if let Some(ahead) = self.entries.get(i + 8) {
                 memory.prefetch(ahead.object);
@@ -128,7 +129,7 @@ impl Log {
             }
         }
         self.entries.clear();
-        std::mem::take(&mut self.before)
+        owed.append(&mut self.before);
     }
 
     /// Whether the slot at `offset` of `of` is logged.

@@ -68,6 +68,11 @@ impl Table {
         self.flushed + self.buffer.len() as u64
     }
 
+    /// Whether entries have left the buffer.
+    pub fn was_flushed(&self) -> bool {
+        self.flushed > 0
+    }
+
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
         self.entries.capacity() * 4 + self.buffer.capacity() as usize * 4

@@ -4,38 +4,29 @@
 //! [`VMStoreContext::store`] holds whenever compiled code runs: builtins and host functions come back to it from there.
 //! The record itself is an allocation of its own, because compiled code writes to it while Rust code holds the store.
 
-use super::backtrace;
+mod collect;
+mod enter;
+
 use super::code::CodeMap;
 use super::handles::{HandleTable, Root, ScopeMark};
 use super::hosts::{HostValue, HostValues};
 use super::instance::Instance;
 use super::memory::Memory;
-use super::roots::StoreRoots;
 use super::shared::SharedMemory;
-use super::signals::{self, Activation, TrapInfo};
 use super::table::Table;
-use super::unwind::{Backtrace, Bounds};
-use super::verify::{self, View, Writes};
-use crate::api::{Engine, Error, ErrorKind, Limiter, ModuleInner, Pauses, Result, Trap, ZealState};
+use super::unwind::Bounds;
+use super::verify::{self, Writes};
+use crate::api::{Engine, Error, ErrorKind, Limiter, ModuleInner, Pauses, Result, ZealState};
 use crate::types::{GlobalType, TypeIndex, TypeRegistry};
-use crate::vm::{ArrayCall, VMCONTEXT_MAGIC, VMContext, VMFuncRef, VMHostContext, VMStoreContext, ValRaw};
-use gc_api::{
-    CellKind, Collection, CollectionKind, FIRST_INDEX, GcEvents, GcHeap, GcKind, HEAP_SPAN, HeapLimits, HeapMemory,
-    HostId, INDEX_SPACE, NeedsCollection, NewObject, Outcome, Phase, Reason, RefCell32, Roots, SizingDecision, VMGcRef,
-    WriteSite,
-};
+use crate::vm::{VMCONTEXT_MAGIC, VMContext, VMFuncRef, VMHostContext, VMStoreContext, ValRaw};
+use gc_api::{CellKind, GcHeap, HeapLimits, HeapMemory, HostId, RefCell32, VMGcRef, WriteSite};
 use rustc_hash::FxHashMap;
 use std::any::Any;
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
-use std::panic::resume_unwind;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
-
-/// Decisions of a heap that did not help, after which an allocation fails whatever the heap says.
-const MAX_ATTEMPTS: u32 = 64;
 
 /// The part of a store that does not depend on the embedder's data.
 pub struct StoreOpaque {
@@ -171,36 +162,6 @@ impl Pending {
             _ => Pending::Panic(payload),
         }
     }
-}
-
-/// What a verifier sees of a store beside its heap.
-macro_rules! view {
-    ($store:ident, $verifier:ident) => {
-        View {
-            memory: &$store.memory,
-            registry: $store.engine.registry(),
-            hosts: &$store.hosts,
-            funcs: $store.funcs.len(),
-            tags: $store.tags.len(),
-            info: $store.engine.gc().info(),
-            writes: &$verifier.writes,
-        }
-    };
-}
-
-/// The roots of a store, while its heap is in use.
-macro_rules! roots {
-    ($store:ident) => {
-        StoreRoots {
-            code: &$store.code,
-            vm: $store.vm.as_ptr(),
-            instances: &$store.instances,
-            globals: &$store.globals,
-            tables: &$store.tables,
-            handles: $store.handles.slots(),
-            exception: &$store.exception,
-        }
-    };
 }
 
 impl StoreOpaque {
@@ -602,304 +563,6 @@ impl StoreOpaque {
     pub fn handles_in_use(&self) -> usize {
         self.handles.in_use()
     }
-
-    // ---- Allocation and collection ----
-
-    /// Allocates an object whose contents the caller writes before the next safepoint.
-    ///
-    /// # Errors
-    /// A trap when the heap has no room and can get none.
-    pub fn allocate(&mut self, object: NewObject) -> Result<VMGcRef, Trap> {
-        if object.size > INDEX_SPACE {
-            return Err(Trap::AllocationTooLarge);
-        }
-        self.force_collection();
-        let (mut attempts, mut limited) = (0, false);
-        loop {
-            let NeedsCollection { bytes } = match self.heap.allocate(object) {
-                Ok(object) => {
-                    self.drop_dead_hosts();
-                    return Ok(object);
-                }
-                Err(needs) => needs,
-            };
-            let mut decision = self.heap.on_allocation_failure(bytes, attempts);
-            if attempts >= MAX_ATTEMPTS {
-                decision = SizingDecision::GiveUp;
-            }
-            attempts += 1;
-            let collection = Collection { reason: Reason::Allocation, kind: CollectionKind::Major, budget: None };
-            match decision {
-                SizingDecision::Collect => drop(self.collect(collection)),
-                SizingDecision::Grow(wanted) => limited = !self.grow_heap(wanted, bytes),
-                SizingDecision::CollectAndGrow(wanted) => {
-                    self.collect(collection);
-                    limited = !self.grow_heap(wanted, bytes);
-                }
-                SizingDecision::GiveUp if limited => {
-                    return Err(Trap::HeapLimited { committed: self.memory.committed_bytes() });
-                }
-                SizingDecision::GiveUp => {
-                    return Err(Trap::HeapExhausted { limit: self.memory.limit_bytes() });
-                }
-            }
-        }
-    }
-
-    /// Collects if zeal wants it before this allocation.
-    fn force_collection(&mut self) {
-        if let Some(kind) = self.zeal.forces_collection() {
-            self.collect(Collection { reason: Reason::Zeal, kind, budget: None });
-        }
-    }
-
-    /// Lets the heap grow by `wanted` bytes, or if the limiter refuses that by `need`. Whether the limiter let it.
-    fn grow_heap(&mut self, wanted: u64, need: u64) -> bool {
-        [wanted, need].into_iter().any(|bytes| {
-            let allowed = self.allow_heap(bytes);
-            if allowed {
-                // A heap that cannot grow is asked again, and gives up in the end.
-                let _ = self.memory.grow(bytes);
-            }
-            allowed
-        })
-    }
-
-    /// Allocates the object behind a host value. The value is dropped when there is no room.
-    ///
-    /// # Errors
-    /// As [`Self::allocate`].
-    pub fn allocate_host(&mut self, value: HostValue) -> Result<VMGcRef, Trap> {
-        let exhausted = Trap::HeapExhausted { limit: self.memory.limit_bytes() };
-        let host = self.hosts.insert(value).ok_or(exhausted)?;
-        let object = NewObject {
-            kind: GcKind::EXTERN,
-            ty: gc_api::EXTERN_TYPE,
-            size: gc_api::EXTERN_SIZE as u64,
-            length: None,
-            host: Some(host),
-        };
-        self.allocate(object).inspect_err(|_| drop(self.hosts.remove(host)))
-    }
-
-    /// Collects, and drops the host values that died.
-    ///
-    /// # Panics
-    /// When the verifier finds a fault, with a text that begins with "corrupt heap".
-    pub fn collect(&mut self, request: Collection) -> Outcome {
-        self.release_handles();
-        let verified = self.verifier.take().map(|verifier| {
-            let (heap, mut roots) = (&**self.heap, roots!(self));
-            let before = verify::before(view!(self, verifier), heap, &mut roots, verifier.last.as_ref());
-            (before.unwrap_or_else(|fault| self.found(request, "before", &fault)), verifier)
-        });
-        let mut watch = Watch { pauses: &mut self.pauses, phase: None, since: Instant::now() };
-        let start = watch.since;
-        let mut roots = roots!(self);
-        let outcome = self.heap.collect(request, &mut roots, &mut watch);
-        watch.end();
-        if outcome != Outcome::Refused {
-            self.pauses.record(start.elapsed());
-        }
-        let dead = self.heap.take_dead_hosts();
-        if let Some((before, mut verifier)) = verified {
-            let (heap, mut roots) = (&**self.heap, roots!(self));
-            let after = verify::after(view!(self, verifier), heap, &mut roots, before, request, outcome, &dead);
-            let after = after.unwrap_or_else(|fault| self.found(request, "after", &fault));
-            verifier.writes.follow(after.moves());
-            verifier.last = Some(after);
-            self.verifier = Some(verifier);
-        }
-        if self.engine.config().zeal.poison || self.engine.config().verify {
-            verify::poison(self.heap());
-        }
-        self.drop_hosts(dead);
-        outcome
-    }
-
-    /// Ends what runs because of a fault that the verifier found.
-    fn found(&self, request: Collection, when: &str, fault: &verify::Fault) -> ! {
-        let Collection { kind, reason, .. } = request;
-        let collections = self.heap().counters().collections;
-        panic!("corrupt heap: {when} a {kind:?} collection for {reason:?} (after {collections} others): {fault}")
-    }
-
-    /// Tells the verifier that a slot of an object is about to be written: by the compiled code that was left last, or by the host.
-    pub fn note_write(&self, object: &VMGcRef, offset: u32) {
-        if let Some(verifier) = &self.verifier {
-            let pc = if self.depth > 0 { Some(self.current_bounds().exit_pc) } else { None };
-            verifier.writes.note(object.raw(), offset, pc, || backtrace::place(self, pc.unwrap_or_default()));
-        }
-    }
-
-    /// Shows the heap and all roots, as a collection would see them.
-    pub fn inspect<R>(&mut self, look: impl FnOnce(&dyn GcHeap, &mut dyn Roots) -> R) -> R {
-        self.release_handles();
-        look(&**self.heap, &mut roots!(self))
-    }
-
-    /// What the heap asks for after a slow path.
-    pub fn collect_if_wanted(&mut self) {
-        if let Some(kind) = self.heap.wants_collection() {
-            self.collect(Collection { reason: Reason::Collector, kind, budget: None });
-        }
-    }
-
-    // ---- Entering and unwinding ----
-
-    /// Calls a function: in an activation of its own, whose faults become traps. `values` holds the arguments, then the results.
-    ///
-    /// # Errors
-    /// What ended the call. A panic of the host's inside it is resumed.
-    ///
-    /// # Safety
-    /// `this` is what [`VMStoreContext::store`] of the store holds, and nothing else uses the store during the call. `callee` is a
-    /// function of this store, and `values` points to `capacity` values: as many as its type has parameters or results, whichever
-    /// are more, the arguments of the types of its parameters and as the heap exposed them.
-    pub unsafe fn call(
-        this: *mut StoreOpaque,
-        callee: *const VMFuncRef,
-        values: *mut ValRaw,
-        capacity: usize,
-    ) -> Result<()> {
-        let stack = 0u8;
-        // SAFETY: the caller's promise. No reference to the store is alive while compiled code runs.
-        let (activation, caller, outer_limit) = unsafe {
-            let store = &mut *this;
-            let outer_limit = (*store.vm()).stack_limit;
-            if store.depth == 0 {
-                let stack = &raw const stack as usize;
-                (*store.vm()).stack_limit = stack.saturating_sub(store.engine.config().max_wasm_stack);
-            }
-            store.depth += 1;
-            (Activation::new(store.vm(), &raw const (*this).code), store.caller(), outer_limit)
-        };
-        // SAFETY: a function reference has code with the array convention, and the rest is the caller's promise. The store's
-        // record and its code live as long as the store, which waits; an engine has installed the handlers.
-        let ok = unsafe {
-            let VMFuncRef { array_call, vmctx, wasm_call, .. } = *callee;
-            let array_call = std::mem::transmute::<*const c_void, ArrayCall>(array_call);
-            signals::with_activation(&activation, || array_call(vmctx, caller, values, capacity, wasm_call))
-        };
-        // SAFETY: compiled code has returned.
-        let store = unsafe { &mut *this };
-        store.depth -= 1;
-        // SAFETY: the record lives as long as the store.
-        unsafe { (*store.vm()).stack_limit = outer_limit };
-        if ok {
-            return Ok(());
-        }
-        if let Some(trap) = activation.trap.take() {
-            let error = store.trapped(trap, &activation.backtrace());
-            store.corrupt |= matches!(error.kind(), ErrorKind::Corruption(_));
-            return Err(error);
-        }
-        match store.take_pending() {
-            Pending::Error(error) => {
-                store.corrupt |= matches!(error.kind(), ErrorKind::Corruption(_));
-                Err(error)
-            }
-            Pending::Panic(payload) => resume_unwind(payload),
-        }
-    }
-
-    /// The error for a fault in compiled code.
-    fn trapped(&self, trap: TrapInfo, frames: &Backtrace) -> Error {
-        let index = (trap.fault_address as u64).wrapping_sub(self.memory.base() as u64);
-        let corrupt = |message: String| Error::new(ErrorKind::Corruption(format!("corrupt heap: {message}")));
-        let error = match Trap::from_code(trap.code) {
-            // Whatever the access expected: null is below.
-            _ if (FIRST_INDEX as u64..HEAP_SPAN).contains(&index) => {
-                corrupt(format!("compiled code followed a reference to index {index:#x}, where no object can be"))
-            }
-            Some(trap) => Error::from(trap),
-            None => corrupt("compiled code found in it what does not exist".to_string()),
-        };
-        error.with_backtrace(|| backtrace::of_fault(self, frames))
-    }
-
-    /// The bounds of the current activation, as far as compiled code has been entered and left.
-    pub fn current_bounds(&self) -> Bounds {
-        // SAFETY: the record lives as long as the store, and compiled code is not running.
-        Bounds::of(unsafe { &*self.vm() })
-    }
-
-    /// Makes a module's code known, so that its frames can be walked.
-    pub fn load_module(&mut self, module: &Arc<ModuleInner>) {
-        let start = module.code.range().start;
-        if !module.code.is_empty() && self.code.lookup(start).is_none() {
-            self.code.insert(module.code.clone(), self.modules.len() as u32);
-            self.modules.push(module.clone());
-        }
-    }
-
-    /// The module with this tag in [`Self::code`].
-    pub fn module(&self, tag: u32) -> &ModuleInner {
-        &self.modules[tag as usize]
-    }
-
-    /// Notes why the call that left compiled code has failed.
-    pub fn set_pending(&mut self, pending: Pending) {
-        self.note_raised();
-        let pending = match pending {
-            Pending::Error(error) => match error.uncaught() {
-                // An exception that a function of the host's let through, or threw.
-                Some(exception) if exception.store() == self.id && self.is_live(exception.root()) => {
-                    let thrown = self.rooted(exception.slot());
-                    return self.set_exception(&thrown);
-                }
-                _ => Pending::Error(error.with_backtrace(|| backtrace::capture(self))),
-            },
-            panic => panic,
-        };
-        self.pending = Some(pending);
-    }
-
-    /// Notes the exception that the call that left compiled code has thrown.
-    pub fn set_exception(&mut self, thrown: &VMGcRef) {
-        self.note_raised();
-        self.pending = None;
-        self.heap.write_ref(WriteSite::Cell { kind: CellKind::Exception, cell: &self.exception }, Some(thrown));
-    }
-
-    fn note_raised(&mut self) {
-        self.raised_at = self.current_bounds();
-    }
-
-    /// The activation as it was left by the call that failed.
-    pub fn raised_at(&self) -> Bounds {
-        self.raised_at
-    }
-
-    /// Whether an exception is being thrown, rather than the activation ended.
-    pub fn exception_pending(&self) -> bool {
-        self.pending.is_none() && self.exception.raw() != 0
-    }
-
-    /// Takes the exception that is being thrown; the caller owns it.
-    pub fn take_exception(&mut self) -> Option<VMGcRef> {
-        let site = || WriteSite::Cell { kind: CellKind::Exception, cell: &self.exception };
-        let taken = self.heap.read_ref(site());
-        self.heap.write_ref(site(), None);
-        taken
-    }
-
-    /// Takes what ended an activation.
-    pub fn take_pending(&mut self) -> Pending {
-        if let Some(pending) = self.pending.take() {
-            return pending;
-        }
-        match self.take_exception() {
-            Some(exception) => {
-                // It may leave the scope that is open.
-                let exception = self.root_owned(exception);
-                Pending::Error(Error::exception(crate::api::Rooted::new(exception)))
-            }
-            None => Pending::Error(Error::new(ErrorKind::Corruption(
-                "compiled code was left although nothing is pending".to_string(),
-            ))),
-        }
-    }
 }
 
 impl Drop for StoreOpaque {
@@ -920,29 +583,5 @@ impl Drop for StoreOpaque {
         }
         // SAFETY: made by `Box::leak` in `new`, freed once; nothing uses it after the store.
         drop(unsafe { Box::from_raw(self.vm.as_ptr()) });
-    }
-}
-
-/// Times the phases of a collection.
-struct Watch<'a> {
-    pauses: &'a mut Pauses,
-    phase: Option<Phase>,
-    since: Instant,
-}
-
-impl Watch<'_> {
-    fn end(&mut self) {
-        let now = Instant::now();
-        if let Some(phase) = self.phase.take() {
-            self.pauses.record_phase(phase, now - self.since);
-        }
-        self.since = now;
-    }
-}
-
-impl GcEvents for Watch<'_> {
-    fn phase(&mut self, phase: Phase) {
-        self.end();
-        self.phase = Some(phase);
     }
 }
