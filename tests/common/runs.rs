@@ -23,6 +23,11 @@ impl Run {
         Run { options: own(options), file, args: own(args), expected }
     }
 
+    /// Whether it is a benchmark with a parameter beside the size.
+    pub fn has_parameter(&self) -> bool {
+        self.options.iter().any(|option| option == "run_with")
+    }
+
     /// Runs it with more options.
     pub fn with(&self, options: &[&str]) -> Ended {
         let mut line = vec!["run"];
@@ -75,17 +80,20 @@ pub fn examples() -> Vec<Run> {
     runs
 }
 
-/// What the programs of the benchmarks compute at their small sizes; `heap`: those that allocate, or all.
+/// What the programs of the benchmarks compute at their small sizes, with each parameter that is listed; `heap`: those that allocate, or
+/// all.
 pub fn benchmarks(only_heap: bool) -> Vec<Run> {
     let programs = json("benches/programs/programs.json");
-    let programs = programs.as_array().unwrap().iter().filter(|program| !only_heap || program["heap"] != false);
-    programs
-        .map(|program| {
-            let file = format!("benches/programs/{}", program["file"].as_str().unwrap());
-            let (size, result) = (program["small"].to_string(), format!("{}\n", program["small_result"]));
-            Run::new(&["--invoke", "run"], file, &[&size], result)
-        })
-        .collect()
+    let mut runs = Vec::new();
+    for program in programs.as_array().unwrap().iter().filter(|program| !only_heap || program["heap"] != false) {
+        let file = format!("benches/programs/{}", program["file"].as_str().unwrap());
+        let (size, result) = (program["small"].to_string(), format!("{}\n", program["small_result"]));
+        runs.push(Run::new(&["--invoke", "run"], file.clone(), &[&size], result));
+        for (parameter, result) in program["parameter"]["small_results"].as_object().into_iter().flatten() {
+            runs.push(Run::new(&["--invoke", "run_with"], file.clone(), &[&size, parameter], format!("{result}\n")));
+        }
+    }
+    runs
 }
 
 /// What the programs that MoonBit's compiler made compute at each size that is known.
