@@ -74,7 +74,7 @@ fn moonbit() {
 
 #[test]
 fn ocaml() {
-    check(&runs::ocaml(), 3);
+    check(&runs::ocaml(), 4);
 }
 
 #[test]

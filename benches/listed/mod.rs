@@ -48,9 +48,7 @@ struct Results {
 /// # Panics
 /// When a file is not there or not right: with its name.
 pub fn programs(small: bool, filter: Option<&str>) -> Vec<Program> {
-    let root =
-        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(|folder| folder.join("benches/programs").exists());
-    let benches = root.expect("this is built from the repository").join("benches");
+    let benches = benches();
     let listed: Vec<Listed> = json(&benches.join("programs/programs.json"));
     let results: BTreeMap<String, Results> = json(&benches.join("moonbit/expected.json"));
     let sizes: BTreeMap<String, i32> = json(&benches.join("moonbit/sizes.json"));
@@ -69,6 +67,55 @@ pub fn programs(small: bool, filter: Option<&str>) -> Vec<Program> {
         Program { name: format!("moonbit/{name}"), source, n, expected, heap: true }
     });
     written.chain(compiled).filter(|program| filter.is_none_or(|filter| program.name.contains(filter))).collect()
+}
+
+/// A whole program, which imports WASI and prints.
+#[allow(dead_code, reason = "only the comparison with other engines runs these")]
+pub struct Whole {
+    /// As it is named: `ocaml/` and its own name.
+    pub name: String,
+    /// The module.
+    pub source: Vec<u8>,
+    /// What follows its name on the command line.
+    pub args: Vec<String>,
+    /// What it prints.
+    pub output: String,
+}
+
+/// A program of OCaml's `sizes.json`: how it is run.
+#[derive(Deserialize)]
+struct Sizes {
+    small: Size,
+    default: Size,
+}
+
+#[derive(Deserialize)]
+struct Size {
+    args: Vec<String>,
+    output: String,
+}
+
+/// The whole programs, at their default sizes or small ones, whose names contain `filter`.
+///
+/// # Panics
+/// See [`programs`].
+#[allow(dead_code, reason = "only the comparison with other engines runs these")]
+pub fn whole_programs(small: bool, filter: Option<&str>) -> Vec<Whole> {
+    let folder = benches().join("ocaml");
+    let sizes: BTreeMap<String, Sizes> = json(&folder.join("sizes.json"));
+    let programs = sizes.into_iter().map(|(name, sizes)| {
+        let source = read(&folder.join("wasm").join(format!("{name}.wasm")));
+        let Size { args, output } = if small { sizes.small } else { sizes.default };
+        Whole { name: format!("ocaml/{name}"), source, args, output }
+    });
+    programs.filter(|program| filter.is_none_or(|filter| program.name.contains(filter))).collect()
+}
+
+/// The repository's folder of benchmarks.
+fn benches() -> PathBuf {
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(|folder| folder.join("benches/programs").exists());
+    root.expect("this is built from the repository").join("benches")
 }
 
 fn read(path: &PathBuf) -> Vec<u8> {

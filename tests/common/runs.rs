@@ -116,7 +116,11 @@ pub fn ocaml() -> Vec<Run> {
         let expected = text(format!("benches/ocaml/wasm/{name}.expected"));
         runs.push(Run::new(&[], format!("benches/ocaml/wasm/{name}.wasm"), &[], expected));
     }
-    let six = "6 queens: 4 solutions\n1: 1\n2: 1\n3: 1\n4: 1\n".into();
-    runs.push(Run::new(&[], "benches/ocaml/wasm/queens.wasm".into(), &["6"], six));
+    for (name, sizes) in json("benches/ocaml/sizes.json").as_object().unwrap() {
+        let args: Vec<&str> =
+            sizes["small"]["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect();
+        let output = sizes["small"]["output"].as_str().unwrap().into();
+        runs.push(Run::new(&[], format!("benches/ocaml/wasm/{name}.wasm"), &args, output));
+    }
     runs
 }

@@ -1,23 +1,29 @@
-//! Gleaner's collectors beside Wasmtime's of the same name, on the same programs, in one run.
+//! Gleaner's collectors beside Wasmtime's and V8's, on the same programs, in one run.
 //!
-//! Every program is compiled once per engine; then repetitions are interleaved (each engine once, then each again), each in a fresh
-//! store, and only the call of `run` is timed. Printed are medians in milliseconds and Gleaner's time as a ratio to the peer's: below
-//! 1.00 Gleaner is faster. A run that fails (out of memory, say) is printed as such and not left out. Programs that make no objects
-//! run under the first collector of each engine only, and have a table of their own.
+//! Each engine with a collector runs a program in a process of its own (`worker`, `v8.mjs`), so that none inherits another's memory
+//! and the peak of each can be told. The processes of a program take turns: each runs it once, then each again. Only the call is
+//! timed. Printed are medians in milliseconds, their spread, peak memory, and ratios of Gleaner's time to others': below 1.00 Gleaner
+//! is faster. A run that fails (out of memory, say) is printed as such and not left out. Programs that make no objects run under one
+//! collector of each engine only, and have a table of their own.
 
 mod compile;
 mod instantiate;
 #[path = "../../listed/mod.rs"]
 mod listed;
+mod peer;
+mod report;
+mod worker;
 
-use anyhow::{Result, anyhow, bail};
-use clap::{Parser, Subcommand};
-use comfy_table::{CellAlignment, Table, presets};
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
 use listed::Program;
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use peer::{Job, Node, Peer, Worker};
+use report::Measured;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
 
-/// Compares Gleaner with Wasmtime.
+/// Compares Gleaner with Wasmtime and V8.
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Args {
@@ -25,15 +31,28 @@ struct Args {
     command: Option<Measurement>,
     /// Only programs whose name contains this.
     filter: Option<String>,
+    /// A collector of Gleaner's with its options; all without them by default.
+    #[arg(long = "gc", value_name = "NAME[:key=value]…")]
+    collectors: Vec<String>,
+    /// Engines to run; all by default.
+    #[arg(long = "engine", value_enum)]
+    engines: Vec<EngineName>,
+    /// The executable whose V8 is a peer, of version 22 or newer; `node` on the PATH by default.
+    #[arg(long, value_name = "PATH")]
+    node: Option<PathBuf>,
+    /// Only Gleaner's and Wasmtime's collectors of the same name, beside each other.
+    #[arg(long)]
+    pairs: bool,
     /// Repetitions per engine and program.
     #[arg(long, default_value_t = 5)]
     repetitions: usize,
     /// Seconds after which a program is not repeated once more by an engine with a collector.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Bytes that a heap may grow to, in MiB.
-    #[arg(long, default_value_t = 4000)]
-    heap: u64,
+    /// Bytes that a heap may grow to, in MiB, under each engine; without it Gleaner's and Wasmtime's may have 4000, and V8's what V8
+    /// thinks.
+    #[arg(long, value_name = "MIB")]
+    heap: Option<u64>,
     /// Smaller sizes: to see that everything runs.
     #[arg(long)]
     quick: bool,
@@ -49,227 +68,149 @@ enum Measurement {
     Compile(compile::CompileArgs),
     /// A store, an instance, a call, and the end of them, with and without pools.
     Instantiate(instantiate::InstantiateArgs),
+    /// Runs a program as often as standard input says: what the comparison starts.
+    #[command(hide = true)]
+    Worker(worker::WorkerArgs),
 }
 
-fn programs(args: &Args) -> Result<Vec<Program>> {
-    let mut programs = listed::programs(args.quick, args.filter.as_deref());
-    if programs.is_empty() {
+/// An engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum EngineName {
+    Gleaner,
+    Wasmtime,
+    V8,
+}
+
+impl EngineName {
+    /// As tables and records name it.
+    fn name(self) -> &'static str {
+        match self {
+            EngineName::Gleaner => "gleaner",
+            EngineName::Wasmtime => "wasmtime",
+            EngineName::V8 => "v8",
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match &args.command {
+        Some(Measurement::Compile(args)) => compile::run(args),
+        Some(Measurement::Instantiate(args)) => instantiate::run(args),
+        Some(Measurement::Worker(args)) => worker::serve(args),
+        None => compare(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(args: &Args) -> Result<()> {
+    let wanted = |engine| args.engines.is_empty() || args.engines.contains(&engine);
+    let mut peers = Vec::new();
+    if wanted(EngineName::Gleaner) {
+        peers.extend(peer::gleaner(&args.collectors)?);
+    }
+    if wanted(EngineName::Wasmtime) {
+        peers.extend(peer::wasmtime());
+    }
+    if args.pairs {
+        let names: Vec<_> = peers.iter().map(|peer| (peer.engine, peer.collector.clone())).collect();
+        peers.retain(|a| names.iter().any(|(engine, collector)| *engine != a.engine && *collector == a.collector));
+    }
+    let node = if wanted(EngineName::V8) && !args.pairs { Node::find(args.node.as_deref())? } else { None };
+    if let Some(node) = &node {
+        peers.extend(peer::v8(node));
+    }
+    if peers.is_empty() {
+        bail!("no engine is left to run");
+    }
+    let programs = listed::programs(args.quick, args.filter.as_deref());
+    let whole = if args.pairs { Vec::new() } else { listed::whole_programs(args.quick, args.filter.as_deref()) };
+    let (with, without): (Vec<Program>, Vec<Program>) = programs.into_iter().partition(|program| program.heap);
+    if with.is_empty() && without.is_empty() && whole.is_empty() {
         bail!("no program has that name");
     }
-    for program in &mut programs {
-        program.source = wat::parse_bytes(&program.source)?.into_owned();
-    }
-    Ok(programs)
-}
-
-/// A program made ready by one engine and collector: each call runs it in a fresh store.
-type Ready = Box<dyn Fn() -> Result<(Duration, i32)>>;
-
-/// An engine with a collector.
-struct Peer {
-    engine: &'static str,
-    collector: String,
-    prepare: Box<dyn Fn(&Program) -> Result<Ready>>,
-}
-
-fn gleaner(args: &Args) -> Vec<Peer> {
-    use engine::{Config, Engine, Func, Linker, Module, Store, Val, types};
-    let heap = args.heap << 20;
-    let peer = |name: &'static str| Peer {
-        engine: "gleaner",
-        collector: name.to_string(),
-        prepare: Box::new(move |program| {
-            let gc = gleaner::collectors::by_spec(name).map_err(|e| anyhow!("{e}"))?;
-            let config = Config::new(gc).heap_limit(heap).max_wasm_stack(64 << 20);
-            let engine = Engine::with_config(config).map_err(|e| anyhow!("{e}"))?;
-            let module = Module::new(&engine, &program.source).map_err(|e| anyhow!("{e}"))?;
-            let n = program.n;
-            Ok(Box::new(move || {
-                let mut store = Store::new(&engine, ()).map_err(|e| anyhow!("{e}"))?;
-                let mut linker = Linker::new(&engine);
-                let print = types::FuncType::new([types::ValType::I32], []);
-                let print = Func::new(&mut store, print, |_, _, _| Ok(())).map_err(|e| anyhow!("{e}"))?;
-                linker.define(&store, "spectest", "print_char", print).map_err(|e| anyhow!("{e}"))?;
-                let instance = linker.instantiate(&mut store, &module).map_err(|e| anyhow!("{e}"))?;
-                let run = instance.get_func(&mut store, "run").map_err(|e| anyhow!("{e}"))?;
-                let start = Instant::now();
-                let results = run.call(&mut store, &[Val::I32(n)]).map_err(|e| anyhow!("{e}"))?;
-                let time = start.elapsed();
-                match results[..] {
-                    [Val::I32(result)] => Ok((time, result)),
-                    _ => bail!("`run` gives {results:?}"),
-                }
-            }) as Ready)
-        }),
-    };
-    gleaner::collectors::names().into_iter().map(peer).collect()
-}
-
-fn wasmtime(args: &Args) -> Vec<Peer> {
-    use wasmtime::{Collector, Config, Engine, Linker, Module, Store};
-    let _ = args;
-    let collectors =
-        [("null", Collector::Null), ("drc", Collector::DeferredReferenceCounting), ("copying", Collector::Copying)];
-    let peer = |(name, collector): (&str, Collector)| Peer {
-        engine: "wasmtime",
-        collector: name.to_string(),
-        prepare: Box::new(move |program| {
-            let mut config = Config::new();
-            config.wasm_gc(true).wasm_function_references(true).wasm_exceptions(true).wasm_tail_call(true);
-            config.collector(collector).max_wasm_stack(64 << 20).async_stack_size(80 << 20);
-            let engine = Engine::new(&config).map_err(|e| anyhow!("{e:?}"))?;
-            let module = Module::new(&engine, &program.source).map_err(|e| anyhow!("{e:?}"))?;
-            let n = program.n;
-            Ok(Box::new(move || {
-                let mut store = Store::new(&engine, ());
-                let mut linker = Linker::new(&engine);
-                linker.func_wrap("spectest", "print_char", |_: i32| {}).map_err(|e| anyhow!("{e:?}"))?;
-                let instance = linker.instantiate(&mut store, &module).map_err(|e| anyhow!("{e:?}"))?;
-                let run = instance.get_typed_func::<i32, i32>(&mut store, "run").map_err(|e| anyhow!("{e:?}"))?;
-                let start = Instant::now();
-                let result = run.call(&mut store, n).map_err(|e| anyhow!("{e:?}"))?;
-                Ok((start.elapsed(), result))
-            }) as Ready)
-        }),
-    };
-    collectors.into_iter().map(peer).collect()
-}
-
-/// What an engine did with a program.
-struct Measured {
-    engine: &'static str,
-    collector: String,
-    times: Vec<Duration>,
-    failure: Option<String>,
-}
-
-impl Measured {
-    fn total(&self) -> f64 {
-        self.times.iter().map(Duration::as_secs_f64).sum()
+    if !args.json {
+        println!("{}\n", report::preface(node.as_ref(), args));
     }
 
-    fn median(&self) -> Option<f64> {
-        if self.failure.is_some() || self.times.is_empty() {
-            return None;
-        }
-        let mut times = self.times.clone();
-        times.sort();
-        Some(times[times.len() / 2].as_secs_f64() * 1e3)
-    }
-}
-
-fn measure(program: &Program, peers: &[&Peer], args: &Args) -> Vec<Measured> {
-    let mut rows: Vec<(Measured, Option<Ready>)> = peers
-        .iter()
-        .map(|peer| {
-            let ready = (peer.prepare)(program);
-            let failure = ready.as_ref().err().map(|e| format!("{e:#}"));
-            let measured =
-                Measured { engine: peer.engine, collector: peer.collector.clone(), times: Vec::new(), failure };
-            (measured, ready.ok())
-        })
-        .collect();
-    for _ in 0..args.repetitions {
-        for (measured, ready) in &mut rows {
-            let Some(run) = ready else { continue };
-            if measured.failure.is_some() || measured.total() >= args.seconds {
-                continue;
-            }
-            match run() {
-                Ok((_, result)) if program.expected.is_some_and(|expected| expected != result) => {
-                    measured.failure = Some(format!("gives {result} instead of {:?}", program.expected));
-                }
-                Ok((time, _)) => measured.times.push(time),
-                Err(error) => measured.failure = Some(format!("{error:#}")),
-            }
-        }
-    }
-    rows.into_iter().map(|(measured, _)| measured).collect()
-}
-
-fn main() -> Result<()> {
-    // Deep recursion needs a deep stack under every engine.
-    std::thread::Builder::new().stack_size(80 << 20).spawn(compare)?.join().expect("no panic")
-}
-
-fn compare() -> Result<()> {
-    let args = Args::parse();
-    match &args.command {
-        Some(Measurement::Compile(args)) => return compile::run(args),
-        Some(Measurement::Instantiate(args)) => return instantiate::run(args),
-        None => {}
-    }
-    let mut peers = gleaner(&args);
-    peers.extend(wasmtime(&args));
-    let (with, without): (Vec<Program>, Vec<Program>) = programs(&args)?.into_iter().partition(|program| program.heap);
     let all: Vec<&Peer> = peers.iter().collect();
-    let first = |engine: &str| peers.iter().find(|peer| peer.engine == engine).expect("every engine has a collector");
-    for (programs, peers) in [(with, all), (without, vec![first("gleaner"), first("wasmtime")])] {
-        if programs.is_empty() {
-            continue;
+    let jobs = with.iter().map(Job::call).chain(whole.iter().map(Job::start));
+    let rows = measure_all(jobs, &all, args)?;
+    if !args.json && !rows.is_empty() {
+        match args.pairs {
+            true => report::pairs(&rows),
+            false => report::engines(&rows),
         }
-        let table = table(&programs, &peers, &args)?;
-        if !args.json {
-            println!("{table}\n");
+    }
+    // One collector is as good as another where there are no objects.
+    let mut first: Vec<&Peer> = Vec::new();
+    for peer in &peers {
+        if first.iter().all(|other| other.engine != peer.engine) {
+            first.push(peer);
         }
+    }
+    let rows = measure_all(without.iter().map(Job::call), &first, args)?;
+    if !args.json && !rows.is_empty() {
+        report::without_objects(&rows);
     }
     Ok(())
 }
 
-/// Measures programs under engines with collectors, of which those of the same name are compared.
-fn table(programs: &[Program], peers: &[&Peer], args: &Args) -> Result<Table> {
-    let mut table = Table::new();
-    table.load_preset(presets::ASCII_MARKDOWN);
-    let mut header = vec!["program".to_string()];
-    header.extend(peers.iter().map(|peer| format!("{} {}, ms", peer.engine, peer.collector)));
-    let pairs: Vec<&str> = peers
-        .iter()
-        .filter(|a| a.engine == "gleaner" && peers.iter().any(|b| b.engine != a.engine && b.collector == a.collector))
-        .map(|a| a.collector.as_str())
-        .collect();
-    header.extend(pairs.iter().map(|name| format!("{name} ÷ wasmtime's")));
-    table.set_header(header);
-    let mut logs: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for program in programs {
-        eprintln!("{} ({})", program.name, program.n);
-        let rows = measure(program, peers, args);
-        let mut cells = vec![program.name.clone()];
-        for row in &rows {
-            if let Some(failure) = &row.failure {
-                eprintln!("  {} {}: {}", row.engine, row.collector, failure.lines().next().unwrap_or_default());
+/// What each peer did, per program.
+fn measure_all<'p>(
+    jobs: impl Iterator<Item = Job<'p>>,
+    peers: &[&Peer],
+    args: &Args,
+) -> Result<Vec<(String, Vec<Measured>)>> {
+    let mut rows = Vec::new();
+    for job in jobs {
+        eprintln!("{} ({})", job.name, job.size());
+        let measured = measure(&job, peers, args)?;
+        for one in &measured {
+            if let Some(failure) = &one.failure {
+                eprintln!("  {} {}: {}", one.engine.name(), one.label, failure.lines().next().unwrap_or_default());
             }
-            cells.push(row.median().map_or("fails".to_string(), |ms| format!("{ms:.1}")));
             if args.json {
-                let times: Vec<u64> = row.times.iter().map(|t| t.as_nanos() as u64).collect();
-                println!(
-                    "{}",
-                    serde_json::json!({"program": program.name, "n": program.n, "engine": row.engine,
-                        "collector": row.collector, "times_ns": times, "failure": row.failure})
-                );
+                println!("{}", one.record(&job));
             }
         }
-        for name in &pairs {
-            let of = |engine: &str| {
-                rows.iter().find(|r| (r.engine == engine) && r.collector == *name).and_then(Measured::median)
-            };
-            let ratio = of("gleaner").zip(of("wasmtime")).map(|(ours, theirs)| ours / theirs);
-            if let Some(ratio) = ratio {
-                logs.entry(name).or_default().push(ratio.ln());
-            }
-            cells.push(ratio.map_or("–".to_string(), |ratio| format!("{ratio:.2}")));
+        rows.push((job.name.to_string(), measured));
+    }
+    Ok(rows)
+}
+
+fn measure(job: &Job, peers: &[&Peer], args: &Args) -> Result<Vec<Measured>> {
+    let file = job.compile()?;
+    let mut rows: Vec<(Measured, Option<Worker>)> = Vec::new();
+    for peer in peers {
+        let mut measured = Measured::new(peer);
+        measured.lacks_wasi = job.wasi.is_some() && !peer.wasi;
+        let worker = if measured.lacks_wasi { None } else { measured.keep(Worker::start(peer, &file, job, args.heap)) };
+        rows.push((measured, worker));
+    }
+    for (measured, worker) in &mut rows {
+        let Some(running) = worker else { continue };
+        if measured.keep(running.warm_up(job)).is_none() {
+            *worker = None;
         }
-        table.add_row(cells);
     }
-    let mut last = vec!["geometric mean".to_string()];
-    last.extend(peers.iter().map(|_| String::new()));
-    for name in &pairs {
-        let logs = logs.get(name).map(Vec::as_slice).unwrap_or_default();
-        let mean = (logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp();
-        last.push(format!("{mean:.2}"));
+    for _ in 0..args.repetitions {
+        for (measured, worker) in &mut rows {
+            let Some(running) = worker else { continue };
+            if measured.total() >= Duration::from_secs_f64(args.seconds) {
+                continue;
+            }
+            match measured.keep(running.run(job)) {
+                Some(ran) => measured.add(ran),
+                None => *worker = None,
+            }
+        }
     }
-    table.add_row(last);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    Ok(table)
+    Ok(rows.into_iter().map(|(measured, _)| measured).collect())
 }
