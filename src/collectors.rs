@@ -22,6 +22,9 @@ pub const VARIANTS: &[&str] = &[
 /// The one that is used when none is named.
 pub const DEFAULT: &Collector = &gc_drc::COLLECTOR;
 
+/// What measures programs in a collector's place: `gleaner characterise`. It is none, and not in the list.
+pub use gc_census as census;
+
 /// Their names, in the order of the list.
 ///
 /// ```

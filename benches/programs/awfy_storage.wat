@@ -6,7 +6,7 @@
 ;;   young into young, garbage that dies as a whole.
 ;; Knob: n, the number of trees.
 ;; Live: 5,461 arrays: 1,365 of 32 bytes and 4,096 leaves of 16 to 56 bytes, about
-;;   190 kB, and a second tree of that kind while the next is made.
+;;   190 kB.
 ;; Self-check: a tree has 5,461 arrays, as counted when it is made and by a walk.
 ;; Expect: run(8) = 224644; run(1500) = 76832480.
 (module

@@ -6,8 +6,8 @@
 ;;   references under a barrier.
 ;; Knob: n, the number of steps.
 ;; Parameter: elements of an array, 256 or more; 262,144 by default.
-;; Live: two arrays of 12 + 4 p bytes for p elements, and at most 2 p objects of 16
-;;   bytes: 10.5 MB by default. Allocates n objects.
+;; Live: four arrays, two of them of references, of 12 + 4 p bytes for p elements, and
+;;   at most 2 p objects of 16 bytes: 12.6 MB by default. Allocates n objects.
 ;; Self-check: an object has the number of its element, and the number of the step that
 ;;   made it, which is noted beside for each element; copies copy notes, too.
 ;; Expect: run(20000) = -41195900; run(1200000) = 1043095286;

@@ -1,7 +1,9 @@
 //! The command line: one file a subcommand.
 
+mod characterise;
 mod collectors;
 mod compile;
+mod program;
 mod run;
 mod settings;
 mod wast;
@@ -39,6 +41,7 @@ enum Command {
     Collectors(collectors::CollectorsCommand),
     Compile(compile::Compile),
     Settings(settings::SettingsCommand),
+    Characterise(characterise::Characterise),
 }
 
 impl Cli {
@@ -53,6 +56,7 @@ impl Cli {
             Command::Collectors(command) => command.execute(),
             Command::Compile(command) => command.execute(),
             Command::Settings(command) => command.execute(),
+            Command::Characterise(command) => command.execute(),
         }
     }
 }

@@ -1,0 +1,180 @@
+//! The cards of the benchmark programs, `benches/programs/CARDS.md`: what `gleaner characterise` counts is what is written there.
+//! `GLEANER_BLESS=1 cargo test --test cards` writes them anew.
+
+mod common {
+    pub mod process;
+}
+
+use common::process::gleaner_with_input;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+const HEAD: &str = "\
+# Cards
+
+What each program does with its objects, counted by `gleaner characterise` at a size at which nurseries fill up, if it allocates at
+all, and counting does not take long. The counts are exact, the same everywhere, and a test compares them with this table. After a
+change to a program or to what is counted,
+
+    GLEANER_BLESS=1 cargo test --test cards
+
+writes it anew; `cards.json` has the sizes. A single card, here of a program with its parameter, is printed by
+
+    gleaner characterise --invoke run_with benches/programs/survive.wat 1200000 50
+
+- **allocated**: by all objects together, headers included; **rate**: bytes allocated per 1,000 instructions (units of fuel), which
+  unlike bytes per second are the same on each machine and under each collector.
+- **writes**: references written into objects over others or over null, per object allocated; what initialises is not counted.
+- **acyclic**: objects whose type's can be in no cycle of references, by what the program declares.
+- **live**: the most that was reachable at any of the censuses, which take place when 1 KiB, 2 KiB, 4 KiB and so on have been
+  allocated, and from 1 MiB on each MiB; **depth**: the most objects on the shortest path from a root to an object then.
+- **1, 4, 16 MiB**: how much of a nursery of that size lives when it has just been filled; – where the program does not allocate so much.
+
+The smallest heap in which a program runs differs from collector to collector and is not among these.
+
+";
+
+/// What a column shows, and of which of the numbers.
+type Column = (&'static str, fn(&Value) -> String);
+
+const COLUMNS: [Column; 12] = [
+    ("allocated, KiB", |card| kib(&card["bytes"])),
+    ("objects", |card| grouped(number(&card["objects"]))),
+    ("bytes an object", |card| ratio(&card["bytes"], &card["objects"], 1.0, 1)),
+    ("rate", |card| ratio(&card["bytes"], &card["instructions"], 1000.0, 1)),
+    ("writes", |card| ratio(&card["object_writes"], &card["objects"], 1.0, 2)),
+    ("acyclic", |card| percent(&card["acyclic_objects"], &card["objects"])),
+    ("live, KiB", |card| kib(&card["live_bytes"])),
+    ("live objects", |card| grouped(number(&card["live_objects"]))),
+    ("depth", |card| grouped(number(&card["depth"]))),
+    ("1 MiB", |card| survival(card, 0)),
+    ("4 MiB", |card| survival(card, 1)),
+    ("16 MiB", |card| survival(card, 2)),
+];
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// With commas between thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap()).collect();
+    groups.join(",")
+}
+
+fn kib(bytes: &Value) -> String {
+    match number(bytes) {
+        bytes if bytes < 10 << 10 => format!("{:.1}", bytes as f64 / 1024.0),
+        bytes => grouped(bytes >> 10),
+    }
+}
+
+fn ratio(part: &Value, whole: &Value, scale: f64, digits: usize) -> String {
+    format!("{:.digits$}", number(part) as f64 * scale / number(whole) as f64)
+}
+
+fn percent(part: &Value, whole: &Value) -> String {
+    match number(whole) {
+        0 => "–".to_string(),
+        whole => format!("{:.1} %", number(part) as f64 * 100.0 / whole as f64),
+    }
+}
+
+fn survival(card: &Value, nursery: usize) -> String {
+    let window = &card["survival"][nursery];
+    percent(&window["survived_bytes"], &window["bytes"])
+}
+
+/// A program's row.
+fn row(name: &str, size: u64) -> String {
+    let size = size.to_string();
+    let arguments = match name.split_once('/') {
+        None => vec!["--invoke".to_string(), "run".to_string(), format!("benches/programs/{name}.wat")],
+        Some(("moonbit", name)) => vec!["--invoke".into(), "run".into(), format!("benches/moonbit/wasm/{name}.wasm")],
+        Some((folder, name)) => vec![format!("benches/{folder}/wasm/{name}.wasm")],
+    };
+    let mut line = vec!["characterise", "--json"];
+    line.extend(arguments.iter().map(String::as_str));
+    line.push(&size);
+    let card: Value = serde_json::from_str(&gleaner_with_input(&line, b"").ok()).unwrap();
+    let cells = COLUMNS.map(|(_, show)| show(&card)).join(" | ");
+    format!("| `{name}` | {} | {cells} |\n", grouped(size.parse().unwrap()))
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/programs").join(name)
+}
+
+fn json(file: PathBuf) -> Value {
+    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
+#[test]
+fn the_cards_are_what_is_counted() {
+    let sizes = json(file("cards.json"));
+    let sizes: Vec<(&String, u64)> = sizes.as_object().unwrap().iter().map(|(name, n)| (name, number(n))).collect();
+    // Two at a time.
+    let next = Mutex::new(sizes.iter().enumerate());
+    let rows = Mutex::new(vec![String::new(); sizes.len()]);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some((i, (name, size))) = next.lock().unwrap().next() else { break };
+                    let row = row(name, *size);
+                    rows.lock().unwrap()[i] = row;
+                }
+            });
+        }
+    });
+    let titles = COLUMNS.map(|(title, _)| title).join(" | ");
+    let table = format!("| program | n | {titles} |\n|---|{}\n", "---:|".repeat(COLUMNS.len() + 1));
+    let text = [HEAD, &table, &rows.into_inner().unwrap().concat()].concat();
+    if std::env::var_os("GLEANER_BLESS").is_some() {
+        fs::write(file("CARDS.md"), text).unwrap();
+        return;
+    }
+    let written = fs::read_to_string(file("CARDS.md")).unwrap();
+    for (written, counted) in written.lines().zip(text.lines()) {
+        assert_eq!(written, counted, "GLEANER_BLESS=1 cargo test --test cards writes the table anew");
+    }
+    assert_eq!(written, text);
+}
+
+#[test]
+fn every_program_with_objects_has_a_card() {
+    let sizes = json(file("cards.json"));
+    let has = |name: &str| assert!(sizes[name].is_u64(), "{name} has no size in cards.json");
+    let listed = json(file("programs.json"));
+    let with_objects = listed.as_array().unwrap().iter().filter(|program| program["heap"] != false);
+    with_objects.for_each(|program| has(program["name"].as_str().unwrap()));
+    for folder in ["moonbit", "ocaml"] {
+        let sizes = json(file(&format!("../{folder}/sizes.json")));
+        sizes.as_object().unwrap().keys().for_each(|name| has(&format!("{folder}/{name}")));
+    }
+}
+
+#[test]
+fn a_card_is_printed_for_people_too() {
+    let ended = gleaner_with_input(&["characterise", "examples/keep_half.wat"], b"");
+    let text = ended.ok();
+    // Half of the objects, of 24 bytes each, stay.
+    for line in
+        ["objects allocated 1,000,000", "bytes an object 24.00", "references written into objects 0 0.00 an object"]
+    {
+        let found = text.lines().any(|row| row.split_whitespace().collect::<Vec<_>>().join(" ") == line);
+        assert!(found, "`{line}` is not in\n{text}");
+    }
+    assert!(text.contains("50.0 % of 16,777,200"), "{text}");
+}
+
+#[test]
+fn a_program_that_does_not_end_well_has_no_card() {
+    let trapping = gleaner_with_input(&["characterise", "--heap", "1MiB", "examples/keep_half.wat"], b"");
+    trapping.fails(134, &["out of heap memory"]);
+    let unknown = gleaner_with_input(&["characterise", "--invoke", "walk", "examples/keep_half.wat"], b"");
+    unknown.fails(2, &["exports no function `walk`"]);
+}
