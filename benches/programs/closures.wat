@@ -1,16 +1,19 @@
 ;; closures: objects that carry code, as compilers of functional languages make them:
 ;; a struct with a funcref and what it captured. 256 closures are called in random
-;; order; each fourth call first replaces one by a composition of two new ones.
+;; order; each fourth call, by default, first replaces one by a composition of two new
+;; ones.
 ;;
 ;; Stresses: funcref fields: reading and writing them, call_ref, the cast by which
 ;;   code finds its captured values.
 ;; Knob: n, the number of steps. A step calls one closure, a composition two more.
+;; Parameter: steps of which one replaces a closure, 1 or more; 4 by default.
 ;; Live: 256 slots and their notes (arrays of 1,036 bytes); in each slot a closure of
 ;;   24 bytes that refers to two of 16 (a funcref counted as 4 bytes): 770 objects,
-;;   16,416 bytes. Allocates 3/4 n closures beyond those.
+;;   16,416 bytes. Allocates 3/p n closures beyond those.
 ;; Self-check: a closure's result is computed a second time without calls, from a
 ;;   note kept beside it.
-;; Expect: run(50000) = 1965519653; run(12000000) = 1728753347.
+;; Expect: run(50000) = 1965519653; run(12000000) = 1728753347;
+;;   run_with(50000, 1) = -1076837908; run_with(50000, 64) = 899892000.
 (module
   (rec
     (type $code (func (param (ref $closure) i32) (result i32)))
@@ -100,14 +103,17 @@
           (i32.add (local.get $x) (local.get $note))
           (i32.or (local.get $note) (i32.const 1))))))
 
-  (func (export "run") (param $n i32) (result i32)
+  (func $run_with (export "run_with") (param $n i32) (param $every i32) (result i32)
     (local $closures (ref $closures))
     (local $notes (ref $notes))
     (local $i i32)
+    ;; Steps until the next closure is replaced.
+    (local $wait i32)
     (local $r i32)
     (local $slot i32)
     (local $x i32)
     (local $y i32)
+    (if (i32.eqz (local.get $every)) (then (unreachable)))
     (global.set $seed (i32.const 0x510e527f))
     (local.set $closures (array.new_default $closures (i32.const 256)))
     (local.set $notes (array.new_default $notes (i32.const 256)))
@@ -122,8 +128,9 @@
       (if (i32.lt_u (local.get $i) (local.get $n))
         (then
           (local.set $r (call $random))
-          (if (i32.eqz (i32.and (local.get $i) (i32.const 3)))
+          (if (i32.eqz (local.get $wait))
             (then
+              (local.set $wait (local.get $every))
               (local.set $slot
                 (i32.and
                   (i32.shr_u (local.get $r) (i32.const 8))
@@ -132,6 +139,7 @@
                 (call $make (local.get $r)))
               (array.set $notes (local.get $notes) (local.get $slot)
                 (local.get $r))))
+          (local.set $wait (i32.sub (local.get $wait) (i32.const 1)))
           (local.set $slot (i32.and (local.get $r) (i32.const 255)))
           (local.set $y
             (call $apply
@@ -147,4 +155,7 @@
           (local.set $x (i32.add (local.get $y) (local.get $i)))
           (local.set $i (i32.add (local.get $i) (i32.const 1)))
           (br $step))))
-    (local.get $x)))
+    (local.get $x))
+
+  (func (export "run") (param $n i32) (result i32)
+    (call $run_with (local.get $n) (i32.const 4))))

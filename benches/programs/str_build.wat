@@ -1,16 +1,19 @@
 ;; str_build: writes 0,1,2,... in decimal. Each number becomes a string of its own,
 ;; which is appended to a buffer that doubles when full; a buffer of more than 4,096
-;; bytes becomes a string, and the 32 youngest of those stay.
+;; bytes, by default, becomes a string, and the 32 youngest of those stay.
 ;;
 ;; Stresses: byte arrays: many small ones of odd sizes that die at once, buffers
 ;;   that are outgrown, strings that stay a while; array.copy of few bytes.
 ;; Knob: n, the number of numbers.
+;; Parameter: bytes from which on a buffer becomes a string, 0 to 1,000,000; 4,096 by
+;;   default.
 ;; Live: 32 strings of about 4,110 bytes, their array (140 bytes), and a buffer of
 ;;   up to 8,192 bytes: 34 objects, about 140 kB. Allocates a string of 16 to 24
 ;;   bytes a number, and for about each 500 numbers 10 buffers of 16,528 bytes in
 ;;   all and a string of about 4,115 bytes.
 ;; Self-check: what was written is parsed back; the sum must be right.
-;; Expect: run(20000) = 1124246972; run(5000000) = 1152130419.
+;; Expect: run(20000) = 1124246972; run(5000000) = 1152130419;
+;;   run_with(20000, 0) = -1654637464; run_with(20000, 100000) = -414305200.
 (module
   (type $string (array (mut i8)))
   (type $strings (array (mut (ref null $string))))
@@ -127,7 +130,7 @@
           (br $next))))
     (local.get $sum))
 
-  (func (export "run") (param $n i32) (result i32)
+  (func $run_with (export "run_with") (param $n i32) (param $bytes i32) (result i32)
     (local $strings (ref $strings))
     (local $s (ref $string))
     (local $i i32)
@@ -135,6 +138,7 @@
     (local $hash i32)
     (local $parsed i32)
     (local $expected i32)
+    (if (i32.gt_u (local.get $bytes) (i32.const 1000000)) (then (unreachable)))
     (local.set $strings (array.new_default $strings (i32.const 32)))
     (call $clear)
     (loop $next
@@ -145,7 +149,7 @@
           (local.set $expected (i32.add (local.get $expected) (local.get $i)))
           (local.set $i (i32.add (local.get $i) (i32.const 1)))
           (if (i32.or
-                (i32.gt_u (global.get $used) (i32.const 4096))
+                (i32.gt_u (global.get $used) (local.get $bytes))
                 (i32.eq (local.get $i) (local.get $n)))
             (then
               (local.set $s (call $finish))
@@ -182,4 +186,7 @@
           (local.set $i (i32.add (local.get $i) (i32.const 1)))
           (br $kept))))
     (global.set $buffer (ref.null none))
-    (local.get $hash)))
+    (local.get $hash))
+
+  (func (export "run") (param $n i32) (result i32)
+    (call $run_with (local.get $n) (i32.const 4096))))
