@@ -1,6 +1,7 @@
 //! The benchmark programs, as the lists beside them name them.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,9 @@ pub struct Program {
     /// Whether it makes objects.
     #[allow(dead_code, reason = "not every benchmark parts them by it")]
     pub heap: bool,
+    /// Whether it exports `run_with: (i32, i32) -> i32`, too, whose second argument is its parameter.
+    #[allow(dead_code, reason = "only the comparison with other engines turns dials")]
+    pub has_parameter: bool,
 }
 
 /// One of `programs.json`.
@@ -31,6 +35,7 @@ struct Listed {
     small_result: i32,
     default: i32,
     default_result: i32,
+    parameter: Option<IgnoredAny>,
 }
 
 fn makes_objects() -> bool {
@@ -58,13 +63,14 @@ pub fn programs(small: bool, filter: Option<&str>) -> Vec<Program> {
             false => (program.default, program.default_result),
         };
         let source = read(&benches.join("programs").join(&program.file));
-        Program { name: program.name, source, n, expected: Some(expected), heap: program.heap }
+        let has_parameter = program.parameter.is_some();
+        Program { name: program.name, source, n, expected: Some(expected), heap: program.heap, has_parameter }
     });
     let compiled = results.into_iter().map(|(name, results)| {
         let (&least, &result) = results.run.last_key_value().expect("a program has results");
         let source = read(&benches.join("moonbit/wasm").join(format!("{name}.wasm")));
         let (n, expected) = if small { (least, Some(result)) } else { (sizes[&name], None) };
-        Program { name: format!("moonbit/{name}"), source, n, expected, heap: true }
+        Program { name: format!("moonbit/{name}"), source, n, expected, heap: true, has_parameter: false }
     });
     written.chain(compiled).filter(|program| filter.is_none_or(|filter| program.name.contains(filter))).collect()
 }

@@ -43,6 +43,9 @@ struct Args {
     /// Only Gleaner's and Wasmtime's collectors of the same name, beside each other.
     #[arg(long)]
     pairs: bool,
+    /// Only programs that have a parameter, with this one.
+    #[arg(long, value_name = "N")]
+    parameter: Option<i32>,
     /// Repetitions per engine and program.
     #[arg(long, default_value_t = 5)]
     repetitions: usize,
@@ -129,8 +132,15 @@ fn compare(args: &Args) -> Result<()> {
     if peers.is_empty() {
         bail!("no engine is left to run");
     }
-    let programs = listed::programs(args.quick, args.filter.as_deref());
-    let whole = if args.pairs { Vec::new() } else { listed::whole_programs(args.quick, args.filter.as_deref()) };
+    let mut programs = listed::programs(args.quick, args.filter.as_deref());
+    let mut whole = listed::whole_programs(args.quick, args.filter.as_deref());
+    if args.pairs {
+        whole.clear();
+    }
+    if args.parameter.is_some() {
+        programs.retain(|program| program.has_parameter);
+        whole.clear();
+    }
     let (with, without): (Vec<Program>, Vec<Program>) = programs.into_iter().partition(|program| program.heap);
     if with.is_empty() && without.is_empty() && whole.is_empty() {
         bail!("no program has that name");
@@ -140,7 +150,7 @@ fn compare(args: &Args) -> Result<()> {
     }
 
     let all: Vec<&Peer> = peers.iter().collect();
-    let jobs = with.iter().map(Job::call).chain(whole.iter().map(Job::start));
+    let jobs = with.iter().map(|program| Job::call(program, args.parameter)).chain(whole.iter().map(Job::start));
     let rows = measure_all(jobs, &all, args)?;
     if !args.json && !rows.is_empty() {
         match args.pairs {
@@ -155,7 +165,7 @@ fn compare(args: &Args) -> Result<()> {
             first.push(peer);
         }
     }
-    let rows = measure_all(without.iter().map(Job::call), &first, args)?;
+    let rows = measure_all(without.iter().map(|program| Job::call(program, None)), &first, args)?;
     if !args.json && !rows.is_empty() {
         report::without_objects(&rows);
     }

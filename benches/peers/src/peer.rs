@@ -122,6 +122,8 @@ pub struct Job<'p> {
     source: &'p [u8],
     /// What `run` is called with; nothing for a program that is run as a whole.
     n: Option<i32>,
+    /// What `run_with` gets besides.
+    parameter: Option<i32>,
     /// The command line of a program that is run as a whole.
     pub wasi: Option<&'p [String]>,
     expected: Expected<'p>,
@@ -134,23 +136,31 @@ enum Expected<'p> {
 }
 
 impl<'p> Job<'p> {
-    /// A call of `run`.
-    pub fn call(program: &'p Program) -> Job<'p> {
-        let expected = Expected::Result(program.expected);
-        Job { name: &program.name, source: &program.source, n: Some(program.n), wasi: None, expected }
+    /// A call of `run`, or of `run_with` when there is a parameter; what that gives is not known.
+    pub fn call(program: &'p Program, parameter: Option<i32>) -> Job<'p> {
+        let expected = Expected::Result(program.expected.filter(|_| parameter.is_none()));
+        Job { name: &program.name, source: &program.source, n: Some(program.n), parameter, wasi: None, expected }
     }
 
     /// A whole program, from `_start` to its end.
     pub fn start(program: &'p Whole) -> Job<'p> {
         let expected = Expected::Output(&program.output);
-        Job { name: &program.name, source: &program.source, n: None, wasi: Some(&program.args), expected }
+        Job {
+            name: &program.name,
+            source: &program.source,
+            n: None,
+            parameter: None,
+            wasi: Some(&program.args),
+            expected,
+        }
     }
 
     /// The size, for people.
     pub fn size(&self) -> String {
-        match (self.n, self.wasi) {
-            (Some(n), _) => n.to_string(),
-            (None, args) => args.unwrap_or_default().join(" "),
+        match (self.n, self.parameter, self.wasi) {
+            (Some(n), None, _) => n.to_string(),
+            (Some(n), Some(parameter), _) => format!("{n}, {parameter}"),
+            (None, _, args) => args.unwrap_or_default().join(" "),
         }
     }
 
@@ -185,7 +195,10 @@ pub struct Ready {
 /// Each other request: a run.
 #[derive(Serialize, Deserialize)]
 pub struct Run {
+    /// What `run` is called with; nothing for a program that is run as a whole.
     pub n: Option<i32>,
+    /// With it, `run_with` is called.
+    pub parameter: Option<i32>,
 }
 
 /// The answer to each: what was done, or why not.
@@ -259,7 +272,7 @@ impl Worker {
     /// # Errors
     /// When it fails, gives something else than expected, or takes the process with it.
     pub fn run(&mut self, job: &Job) -> Result<Ran> {
-        match self.request(&Run { n: job.n })? {
+        match self.request(&Run { n: job.n, parameter: job.parameter })? {
             Answer::Ran(ran) => {
                 job.check(&ran)?;
                 Ok(ran)

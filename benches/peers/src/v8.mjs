@@ -23,7 +23,10 @@ async function prepare({ file, wasi }) {
   const module = new WebAssembly.Module(readFileSync(file));
   const spectest = { print_char() {} };
   if (!wasi) {
-    return ({ n }) => timed(new WebAssembly.Instance(module, { spectest }), (exports) => exports.run(n));
+    return ({ n, parameter }) => {
+      const call = (exports) => (parameter == null ? exports.run(n) : exports.run_with(n, parameter));
+      return timed(new WebAssembly.Instance(module, { spectest }), call);
+    };
   }
   const { WASI } = await import("node:wasi");
   return () => {

@@ -24,7 +24,7 @@ pub struct WorkerArgs {
 }
 
 /// A program made ready: each call runs it in a fresh store.
-type Program = Box<dyn Fn(Option<i32>) -> Result<Call>>;
+type Program = Box<dyn Fn(&Run) -> Result<Call>>;
 
 /// What a call came to.
 struct Call {
@@ -54,7 +54,7 @@ fn answer_all(args: &WorkerArgs) -> Result<()> {
     answer(&Answer::Ready {})?;
     for line in lines {
         let run: Run = serde_json::from_str(&line?)?;
-        answer(&match program(run.n) {
+        answer(&match program(&run) {
             Ok(Call { time, result, output }) => Answer::Ran(Ran {
                 ns: time.as_nanos() as u64,
                 result,
@@ -111,7 +111,7 @@ fn gleaner(spec: &str, heap: u64, wasm: &[u8], wasi: Option<Vec<String>>) -> Res
     let gc = gleaner::collectors::by_spec(spec).map_err(|error| anyhow!("{error}"))?;
     let engine = Engine::with_config(Config::new(gc).heap_limit(heap).max_wasm_stack(STACK))?;
     let module = Module::new(&engine, wasm)?;
-    Ok(Box::new(move |n| {
+    Ok(Box::new(move |run| {
         let printed = Shared::default();
         let output = Output::new(printed.clone());
         let mut store = Store::new(&engine, ())?;
@@ -124,9 +124,10 @@ fn gleaner(spec: &str, heap: u64, wasm: &[u8], wasi: Option<Vec<String>>) -> Res
             wasi::Wasi::new(args, &env, output.clone()).add_to_linker(&mut linker)?;
         }
         let instance = linker.instantiate(&mut store, &module)?;
-        let (name, params) = match n {
-            Some(n) => ("run", vec![Val::I32(n)]),
-            None => ("_start", vec![]),
+        let (name, params) = match (run.n, run.parameter) {
+            (Some(n), None) => ("run", vec![Val::I32(n)]),
+            (Some(n), Some(parameter)) => ("run_with", vec![Val::I32(n), Val::I32(parameter)]),
+            (None, _) => ("_start", vec![]),
         };
         let function = instance.get_func(&mut store, name)?;
         let start = Instant::now();
@@ -172,8 +173,8 @@ fn wasmtime(collector: &str, heap: u64, wasm: &[u8]) -> Result<Program> {
     config.collector(collector).max_wasm_stack(STACK).async_stack_size(STACK + (16 << 20));
     let engine = Engine::new(&config).map_err(cause)?;
     let module = Module::new(&engine, wasm).map_err(cause)?;
-    Ok(Box::new(move |n| {
-        let n = n.ok_or_else(|| anyhow!("WASI is a crate of its own"))?;
+    Ok(Box::new(move |call| {
+        let n = call.n.ok_or_else(|| anyhow!("WASI is a crate of its own"))?;
         // A heap is a memory to its limiter.
         let limits = StoreLimitsBuilder::new().memory_size(heap as usize).build();
         let mut store: Store<StoreLimits> = Store::new(&engine, limits);
@@ -181,9 +182,20 @@ fn wasmtime(collector: &str, heap: u64, wasm: &[u8]) -> Result<Program> {
         let mut linker = Linker::new(&engine);
         linker.func_wrap("spectest", "print_char", |_: i32| {}).map_err(cause)?;
         let instance = linker.instantiate(&mut store, &module).map_err(cause)?;
-        let run = instance.get_typed_func::<i32, i32>(&mut store, "run").map_err(cause)?;
-        let start = Instant::now();
-        let result = run.call(&mut store, n).map_err(cause)?;
-        Ok(Call { time: start.elapsed(), result: Some(result), output: String::new() })
+        let (time, result) = match call.parameter {
+            None => {
+                let run = instance.get_typed_func::<i32, i32>(&mut store, "run").map_err(cause)?;
+                let start = Instant::now();
+                let result = run.call(&mut store, n).map_err(cause)?;
+                (start.elapsed(), result)
+            }
+            Some(parameter) => {
+                let run = instance.get_typed_func::<(i32, i32), i32>(&mut store, "run_with").map_err(cause)?;
+                let start = Instant::now();
+                let result = run.call(&mut store, (n, parameter)).map_err(cause)?;
+                (start.elapsed(), result)
+            }
+        };
+        Ok(Call { time, result: Some(result), output: String::new() })
     }))
 }
