@@ -14,7 +14,7 @@
 ;;   1.1 MB with 1, up to 3.9 MB with 2 and 3, whose arrays grow.
 ;; Self-check: the first and the last byte of an array say which it is, as long as it
 ;;   lives.
-;; Expect: run(20000) = 1963198976; run(5000000) = 2093462528;
+;; Expect: run(20000) = 1963198976; run(3000000) = 1211794432;
 ;;   run_with(20000, 0) = -675499264; run_with(20000, 1) = -1832739259;
 ;;   run_with(20000, 3) = -782662112.
 (module

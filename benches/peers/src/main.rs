@@ -52,8 +52,8 @@ struct Args {
     /// Seconds after which a program is not repeated once more by an engine with a collector.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Bytes that a heap may grow to, in MiB, under each engine; without it Gleaner's and Wasmtime's may have 4000, and V8's what V8
-    /// thinks.
+    /// Bytes that a heap may grow to, in MiB, under each engine; without it Gleaner's may have 4000, Wasmtime's 4096, and V8's what
+    /// V8 thinks.
     #[arg(long, value_name = "MIB")]
     heap: Option<u64>,
     /// Smaller sizes: to see that everything runs.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 /// The environment's variable for the heap's limit, in MiB.
 pub const HEAP: &str = "PEERS_HEAP";
-/// Where none is given.
-const DEFAULT_HEAP: u64 = 4000;
+/// Gleaner's where none is given; Wasmtime's is then what its indices allow, 4 GiB.
+const DEFAULT_HEAP: u64 = 4000 << 20;
 /// Deep recursion needs a deep stack under every engine.
 const STACK: usize = 64 << 20;
 
@@ -82,10 +82,11 @@ fn resident(what: &str) -> Option<u64> {
 }
 
 fn prepare(args: &WorkerArgs, ready: &Ready) -> Result<Program> {
-    let heap = std::env::var(HEAP).ok().map_or(Ok(DEFAULT_HEAP), |mib| mib.parse())? << 20;
+    let heap: Option<u64> = std::env::var(HEAP).ok().map(|mib| mib.parse()).transpose()?;
+    let heap = heap.map(|mib| mib << 20);
     let wasm = fs::read(&ready.file).with_context(|| format!("{}", ready.file.display()))?;
     match args.engine {
-        EngineName::Gleaner => gleaner(&args.collector, heap, &wasm, ready.wasi.clone()),
+        EngineName::Gleaner => gleaner(&args.collector, heap.unwrap_or(DEFAULT_HEAP), &wasm, ready.wasi.clone()),
         EngineName::Wasmtime => wasmtime(&args.collector, heap, &wasm),
         EngineName::V8 => bail!("V8 has a program of its own"),
     }
@@ -160,7 +161,7 @@ fn cause(error: wasmtime::Error) -> anyhow::Error {
     anyhow!("{}", error.root_cause())
 }
 
-fn wasmtime(collector: &str, heap: u64, wasm: &[u8]) -> Result<Program> {
+fn wasmtime(collector: &str, heap: Option<u64>, wasm: &[u8]) -> Result<Program> {
     use wasmtime::{Collector, Config, Engine, Linker, Module, Store, StoreLimits, StoreLimitsBuilder};
     let collector = match collector {
         "null" => Collector::Null,
@@ -176,7 +177,7 @@ fn wasmtime(collector: &str, heap: u64, wasm: &[u8]) -> Result<Program> {
     Ok(Box::new(move |call| {
         let n = call.n.ok_or_else(|| anyhow!("WASI is a crate of its own"))?;
         // A heap is a memory to its limiter.
-        let limits = StoreLimitsBuilder::new().memory_size(heap as usize).build();
+        let limits = StoreLimitsBuilder::new().memory_size(heap.map_or(usize::MAX, |bytes| bytes as usize)).build();
         let mut store: Store<StoreLimits> = Store::new(&engine, limits);
         store.limiter(|limits| limits);
         let mut linker = Linker::new(&engine);
