@@ -1,7 +1,8 @@
 //! The bodies of the fuzz targets, on inputs from `proptest` and on the seeds: a failing input shrinks, and is printed as a
 //! program.
 //!
-//! `GLEANER_FUZZ_CASES` sets how many inputs each body gets.
+//! `GLEANER_FUZZ_CASES` sets how many inputs each body gets; `GLEANER_REPLAY=FILE` gives one the input that a finding was printed
+//! with.
 
 mod common {
     pub mod faulty;
@@ -11,8 +12,9 @@ mod common {
 use arbitrary::{Arbitrary, Unstructured};
 use common::faulty::{Broken, Faulty};
 use common::process::gleaner_with_input;
-use fuzzing::Program;
+use fuzzing::Engines;
 use fuzzing::gc_ops::{self, Subject, gc_ops};
+use gc_testkit::catching;
 use gleaner::collectors::{self, COLLECTORS};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -47,18 +49,19 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn table_ops() {
-    let all = collectors::all();
+    let engines = Engines::new(collectors::all());
+    if let Some(input) = fuzzing::replayed() {
+        return fuzzing::table_ops(&input, &engines);
+    }
     let bytes = prop::collection::vec(any::<u8>(), 0..1200);
     runner(400)
         .run(&bytes, |bytes| {
-            let program = Program::arbitrary(&mut Unstructured::new(&bytes)).expect("any bytes make a program");
-            fuzzing::table_ops(&program, &all);
+            fuzzing::table_ops(&bytes, &engines);
             Ok(())
         })
         .unwrap();
 }
 
-/// With `GLEANER_REPLAY=FILE`, the script in that file.
 #[test]
 fn collector() {
     if let Some(text) = gc_testkit::replayed() {
@@ -160,6 +163,24 @@ fn findings_are_printed_as_programs_that_run_alone() {
     assert_eq!(gleaner_with_input(&args.collect::<Vec<_>>(), b"").ok(), "");
 }
 
+/// What a panic says is all that is seen of a finding under libFuzzer.
+#[test]
+fn findings_in_bytes_are_printed_with_a_command_that_runs_them_again() {
+    let broken = Engines::new(vec![("drc".to_string(), Faulty::with(Broken::WriteBarrier) as _)]);
+    let failing = (0..300).map(|seed| pseudorandom(seed, 1200)).find_map(|input| {
+        let said = catching(|| fuzzing::table_ops(&input, &broken)).err()?;
+        Some((input, said))
+    });
+    let (input, said) = failing.expect("the fault is found");
+    println!("{said}");
+    assert!(said.contains("(func (export \"run\")"));
+    let (_, command) = said.split_once("\nreproduce by:\nGLEANER_REPLAY=/dev/stdin ").expect("there is a command");
+    let (line, rest) = command.split_once(" <<'END'\n").expect("the input stands below the command");
+    assert_eq!(line, "cargo test --test fuzz_bodies table_ops");
+    let (hex, _) = rest.split_once("END").expect("the input ends");
+    assert_eq!(fuzzing::input_of(hex), Some(input));
+}
+
 /// Faults of collectors that `gc_ops` must find within so many programs; `shadow`: by the shadow heap, without the verifier.
 #[test]
 fn graphs_find_broken_collectors() {
@@ -236,7 +257,10 @@ impl Change {
 
 #[test]
 fn bytes() {
-    let all = collectors::all();
+    let engines = Engines::new(collectors::all());
+    if let Some(input) = fuzzing::replayed() {
+        return fuzzing::bytes(&input, &engines);
+    }
     let seeds: Vec<Vec<u8>> = seeds("bytes").into_iter().map(|(_, bytes)| bytes).collect();
     let changed =
         (prop::sample::select(seeds), prop::collection::vec(change(), 1..6)).prop_map(|(mut bytes, changes)| {
@@ -251,7 +275,7 @@ fn bytes() {
     let raw = prop::collection::vec(any::<u8>(), 0..600);
     runner(400)
         .run(&prop_oneof![4 => changed, 3 => smith, 1 => raw], |input| {
-            fuzzing::bytes(&input, &all);
+            fuzzing::bytes(&input, &engines);
             Ok(())
         })
         .unwrap();
@@ -259,12 +283,12 @@ fn bytes() {
 
 #[test]
 fn seeds_are_compiled() {
-    let all = collectors::all();
+    let engines = Engines::new(collectors::all());
     let seeds = seeds("bytes");
     assert!(seeds.len() >= 20, "{} seeds", seeds.len());
     for (name, bytes) in seeds {
         // Not an input that makes a module of its bytes, which the name would not tell.
         assert_eq!(fuzzing::module_of(&bytes), bytes, "{name}");
-        fuzzing::bytes(&bytes, &all);
+        fuzzing::bytes(&bytes, &engines);
     }
 }

@@ -6,11 +6,11 @@
 //! 3. an error says what is wrong in a few lines;
 //! 4. what is accepted can be looked at: its imports, exports and names.
 
-use crate::pool::{Engines, Level, Spec};
+use crate::finding::{check_input, hex};
+use crate::pool::{Engines, Level};
 use arbitrary::{Arbitrary, Unstructured};
 use engine::{ErrorKind, FEATURES, Module};
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use wasmparser::Validator;
 
 /// Characters that an error may have: enough for each sentence there is, with two names of the longest kind quoted in it.
@@ -40,22 +40,25 @@ fn mutant(changes: u8, decisions: &[u8]) -> arbitrary::Result<Vec<u8>> {
     Ok(binary)
 }
 
-/// Gives what stands in `input` to an engine with one of `collectors`, and checks what becomes of it.
+/// Gives what stands in `input` to an engine with one of the collectors, and checks what becomes of it.
 ///
 /// # Panics
-/// When anything does not hold that must: the message has the module in hexadecimal digits.
-pub fn bytes(input: &[u8], collectors: &[Spec]) {
-    static ENGINES: Engines = Engines::new();
+/// When anything does not hold that must: the message has the module as text, or in hexadecimal digits, and a command that runs it again.
+pub fn bytes(input: &[u8], engines: &Engines) {
     let source = module_of(input);
     // One collector and one level an input: they differ in code, which is most of an input's time.
     let choice: usize = input.iter().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(*byte as usize));
     let level = if choice.is_multiple_of(4) { Level::Optimised } else { Level::Plain };
-    let engines = ENGINES.get(collectors, level);
+    let engines = engines.get(level);
     let ((spec, _), engine) = &engines[choice / 4 % engines.len()];
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(&source, engine))) {
-        let hex: String = source.iter().map(|byte| format!("{byte:02x}")).collect();
-        eprintln!("under the collector `{spec}` ({level:?}), with the bytes\n{hex}");
-        resume_unwind(panic);
+    check_input("bytes", input, &format!("`{spec}` ({level:?})"), || shown(&source), || check(&source, engine));
+}
+
+/// A module as it is printed: as text, if it is.
+fn shown(source: &[u8]) -> String {
+    match std::str::from_utf8(source) {
+        Ok(text) if !text.starts_with('\0') => format!(";; bytes.wat\n{text}"),
+        _ => format!("the module, in hexadecimal digits\n{}", hex(source)),
     }
 }
 

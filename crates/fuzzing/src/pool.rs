@@ -29,26 +29,28 @@ pub fn is_variant(spec: &str) -> bool {
     spec.contains(':')
 }
 
-/// Engines for one body.
+/// Collectors, and engines with them, for one body.
 pub struct Engines {
+    collectors: Vec<Spec>,
     /// By [`Level`], with the number of inputs that the engines have seen.
     levels: [Mutex<Option<(u32, PerCollector)>>; 2],
 }
 
 impl Engines {
-    pub const fn new() -> Engines {
-        Engines { levels: [Mutex::new(None), Mutex::new(None)] }
+    /// Engines with each of these.
+    pub fn new(collectors: Vec<Spec>) -> Engines {
+        Engines { collectors, levels: [Mutex::new(None), Mutex::new(None)] }
     }
 
-    /// Engines for one input, one for each of `collectors`, in order. These are the same for each call.
-    pub fn get(&self, collectors: &[Spec], level: Level) -> PerCollector {
+    /// Engines for one input, one for each collector, in order.
+    pub(crate) fn get(&self, level: Level) -> PerCollector {
         let mut engines = self.levels[level as usize].lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *engines {
             Some((inputs, engines)) if *inputs < INPUTS => {
                 *inputs += 1;
                 engines.clone()
             }
-            engines => engines.insert((1, make(collectors, level))).1.clone(),
+            engines => engines.insert((1, make(&self.collectors, level))).1.clone(),
         }
     }
 }

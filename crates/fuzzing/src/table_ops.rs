@@ -9,34 +9,33 @@
 //!    among it a handle of the store's own;
 //! 5. all of this is the same under every collector.
 
-use crate::pool::{Engines, Level, Spec, is_variant};
+use crate::finding::check_input;
+use crate::pool::{Engines, Level, is_variant};
 use crate::program::{Expected, Model, Program, SNAPSHOT_DEPTH, Snapshot};
+use arbitrary::{Arbitrary, Unstructured};
 use engine::types::{FuncType, RefType, ValType};
 use engine::{AnyRef, Caller, Engine, ExternRef, Func, Linker, Module, Rooted, Store, Val};
 use gc_api::{CollectionKind, Outcome, Reclaims};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-/// Runs `program` under each of `collectors`, but only one of those with options, and checks what it does.
+/// Runs the program that `input` stands for under each collector, but only one of those with options, and checks what it does.
 ///
 /// # Panics
-/// When anything does not hold that must: the message has the program as text.
-pub fn table_ops(program: &Program, collectors: &[Spec]) {
-    static ENGINES: Engines = Engines::new();
+/// When anything does not hold that must: the message has the program as text, and a command that runs it again.
+pub fn table_ops(input: &[u8], engines: &Engines) {
+    let program = Program::arbitrary(&mut Unstructured::new(input)).expect("any bytes make a program");
     let model = program.model();
     let text = program.text();
     let binary = wat::parse_str(&text).expect("the program is well-formed");
     let level = if program.optimised() { Level::Optimised } else { Level::Plain };
-    let engines = ENGINES.get(collectors, level);
+    let engines = engines.get(level);
     let (variants, plain): (Vec<_>, Vec<_>) = engines.iter().partition(|((spec, _), _)| is_variant(spec));
     let variant = variants.get(text.len() % variants.len().max(1));
     for ((spec, gc), engine) in plain.iter().chain(variant) {
-        let failure = catch_unwind(AssertUnwindSafe(|| run(&binary, &model, engine, gc.info().reclaims)));
-        if let Err(panic) = failure {
-            eprintln!("under the collector `{spec}`, with the program\n{text}");
-            resume_unwind(panic);
-        }
+        let under = format!("`{spec}` ({level:?})");
+        let program = || format!(";; table_ops.wat\n{text}");
+        check_input("table_ops", input, &under, program, || run(&binary, &model, engine, gc.info().reclaims));
     }
 }
 

@@ -14,7 +14,8 @@ thread_local! {
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// What `f` gives, or what it says when it panics, and where.
+/// What `f` gives, or what it says when it panics, and where. Panics of this thread stay from the hook that was set before, which
+/// may end the process: libFuzzer's does.
 pub fn catching<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -39,6 +39,7 @@ mod types;
 
 pub use failure::{Check, Failure};
 pub use generate::random;
+pub use isolate::catching;
 pub use mutate::{crossed, mutated};
 pub use run::Stopped;
 pub use scenarios::scenarios;

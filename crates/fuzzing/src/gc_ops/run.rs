@@ -8,10 +8,9 @@ use super::text::TRAPS;
 use engine::types::TypeIndex;
 use engine::{Config, Engine, Error, ErrorKind, Extern, Instance, Linker, Module, OptLevel, Store, Trap, Val, Zeal};
 use gc_api::{CollectionKind, GcRuntime, Outcome, Reclaims};
-use std::cell::RefCell;
+use gc_testkit::catching;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of heap: the largest programs need a few megabytes, and `null` never frees.
 const HEAP: u64 = 128 << 20;
@@ -239,25 +238,7 @@ fn reclaimed(store: &mut Store<Host>, model: &Model) -> Result<(), String> {
     }
 }
 
-thread_local! {
-    /// What a panic said, while panics are kept from the hook, which may end the process (libFuzzer's does).
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Makes a panic an error, and says nothing about it.
+/// Makes a panic an error.
 fn quietly(f: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let others = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let kept = PANIC.with_borrow_mut(|panic| panic.as_mut().map(|panic| *panic = info.to_string()));
-            if kept.is_none() {
-                others(info);
-            }
-        }));
-    });
-    PANIC.set(Some(String::new()));
-    let result = catch_unwind(AssertUnwindSafe(f));
-    let panic = PANIC.take();
-    result.unwrap_or_else(|_| Err(panic.unwrap_or_default()))
+    catching(f).and_then(|result| result)
 }
