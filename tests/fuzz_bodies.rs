@@ -53,6 +53,9 @@ fn table_ops() {
     if let Some(input) = fuzzing::replayed() {
         return fuzzing::table_ops(&input, &engines);
     }
+    let seeds = seeds("table_ops");
+    assert!(seeds.len() >= 12, "{} seeds", seeds.len());
+    seeds.iter().for_each(|(_, bytes)| fuzzing::table_ops(bytes, &engines));
     let bytes = prop::collection::vec(any::<u8>(), 0..1200);
     runner(400)
         .run(&bytes, |bytes| {
