@@ -177,9 +177,11 @@ fn wasmtime(collector: &str, heap: Option<u64>, wasm: &[u8]) -> Result<Program> 
     Ok(Box::new(move |call| {
         let n = call.n.ok_or_else(|| anyhow!("WASI is a crate of its own"))?;
         // A heap is a memory to its limiter.
-        let limits = StoreLimitsBuilder::new().memory_size(heap.map_or(usize::MAX, |bytes| bytes as usize)).build();
+        let limits = StoreLimitsBuilder::new().memory_size(heap.unwrap_or_default() as usize).build();
         let mut store: Store<StoreLimits> = Store::new(&engine, limits);
-        store.limiter(|limits| limits);
+        if heap.is_some() {
+            store.limiter(|limits| limits);
+        }
         let mut linker = Linker::new(&engine);
         linker.func_wrap("spectest", "print_char", |_: i32| {}).map_err(cause)?;
         let instance = linker.instantiate(&mut store, &module).map_err(cause)?;
