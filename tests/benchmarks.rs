@@ -1,5 +1,6 @@
 //! What the benchmark programs say about themselves agrees: the list, the heads of the files, the tables.
 
+use gleaner::text;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,12 +10,12 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches").join(name)
 }
 
-fn text(file: PathBuf) -> String {
+fn read(file: PathBuf) -> String {
     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 fn listed() -> Vec<Value> {
-    serde_json::from_str(&text(folder("programs/programs.json"))).unwrap()
+    serde_json::from_str(&read(folder("programs/programs.json"))).unwrap()
 }
 
 /// The names of the files in a folder with this extension, without it.
@@ -26,14 +27,12 @@ fn names(folder: PathBuf, extension: &str) -> BTreeSet<String> {
 
 /// A number as the tables have it.
 fn grouped(number: &Value) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap()).collect();
-    groups.join(",")
+    text::count(number.as_u64().unwrap_or_else(|| panic!("{number} is no size")))
 }
 
 #[test]
 fn every_program_is_listed_once_and_the_readme_describes_it() {
-    let readme = text(folder("programs/README.md"));
+    let readme = read(folder("programs/README.md"));
     let mut seen = BTreeSet::new();
     for program in listed() {
         let name = program["name"].as_str().unwrap();
@@ -52,8 +51,8 @@ fn every_program_is_listed_once_and_the_readme_describes_it() {
 fn the_head_of_a_file_has_the_results_that_are_listed() {
     for program in listed() {
         let file = program["file"].as_str().unwrap();
-        let text = text(folder("programs").join(file));
-        let head: Vec<&str> = text.lines().map_while(|line| line.strip_prefix(";;")).map(str::trim).collect();
+        let source = read(folder("programs").join(file));
+        let head: Vec<&str> = source.lines().map_while(|line| line.strip_prefix(";;")).map(str::trim).collect();
         let head = head.join(" ");
         let (_, expect) = head.split_once("Expect: ").unwrap_or_else(|| panic!("{file} has no `Expect:`"));
         let mut calls = vec![
@@ -75,7 +74,7 @@ fn the_head_of_a_file_has_the_results_that_are_listed() {
 
 #[test]
 fn the_readme_has_a_row_for_each_parameter() {
-    let readme = text(folder("programs/README.md"));
+    let readme = read(folder("programs/README.md"));
     for program in listed() {
         let Some(parameter) = program["parameter"].as_object() else { continue };
         let values: Vec<&str> = parameter["small_results"].as_object().unwrap().keys().map(String::as_str).collect();
@@ -93,11 +92,11 @@ fn the_readme_has_a_row_for_each_parameter() {
 
 #[test]
 fn every_moonbit_program_has_a_source_a_module_sizes_and_a_row() {
-    let readme = text(folder("moonbit/README.md"));
+    let readme = read(folder("moonbit/README.md"));
     let sources = names(folder("moonbit/src"), "mbt");
     assert_eq!(sources, names(folder("moonbit/wasm"), "wasm"));
     for list in ["expected.json", "sizes.json"] {
-        let list: Value = serde_json::from_str(&text(folder("moonbit").join(list))).unwrap();
+        let list: Value = serde_json::from_str(&read(folder("moonbit").join(list))).unwrap();
         assert_eq!(sources, list.as_object().unwrap().keys().cloned().collect());
     }
     for name in sources {

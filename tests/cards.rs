@@ -6,6 +6,7 @@ mod common {
 }
 
 use common::process::gleaner_with_input;
+use gleaner::text;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,14 +42,14 @@ type Column = (&'static str, fn(&Value) -> String);
 
 const COLUMNS: [Column; 12] = [
     ("allocated, KiB", |card| kib(&card["bytes"])),
-    ("objects", |card| grouped(number(&card["objects"]))),
+    ("objects", |card| text::count(number(&card["objects"]))),
     ("bytes an object", |card| ratio(&card["bytes"], &card["objects"], 1.0, 1)),
     ("rate", |card| ratio(&card["bytes"], &card["instructions"], 1000.0, 1)),
     ("writes", |card| ratio(&card["object_writes"], &card["objects"], 1.0, 2)),
     ("acyclic", |card| percent(&card["acyclic_objects"], &card["objects"])),
     ("live, KiB", |card| kib(&card["live_bytes"])),
-    ("live objects", |card| grouped(number(&card["live_objects"]))),
-    ("depth", |card| grouped(number(&card["depth"]))),
+    ("live objects", |card| text::count(number(&card["live_objects"]))),
+    ("depth", |card| text::count(number(&card["depth"]))),
     ("1 MiB", |card| survival(card, 0)),
     ("4 MiB", |card| survival(card, 1)),
     ("16 MiB", |card| survival(card, 2)),
@@ -58,17 +59,10 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-/// With commas between thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap()).collect();
-    groups.join(",")
-}
-
 fn kib(bytes: &Value) -> String {
     match number(bytes) {
         bytes if bytes < 10 << 10 => format!("{:.1}", bytes as f64 / 1024.0),
-        bytes => grouped(bytes >> 10),
+        bytes => text::count(bytes >> 10),
     }
 }
 
@@ -101,7 +95,7 @@ fn row(name: &str, size: u64) -> String {
     line.push(&size);
     let card: Value = serde_json::from_str(&gleaner_with_input(&line, b"").ok()).unwrap();
     let cells = COLUMNS.map(|(_, show)| show(&card)).join(" | ");
-    format!("| `{name}` | {} | {cells} |\n", grouped(size.parse().unwrap()))
+    format!("| `{name}` | {} | {cells} |\n", text::count(size.parse().unwrap()))
 }
 
 fn file(name: &str) -> PathBuf {
