@@ -6,17 +6,11 @@ use std::sync::Arc;
 /// Every collector.
 pub const COLLECTORS: &[Collector] = &[
     gc_null::COLLECTOR,
-    gc_drc::COLLECTOR, //
-];
-
-/// Specifications of collectors with options under which they work differently. Tests and fuzz targets run these too.
-pub const VARIANTS: &[&str] = &[
-    "drc:counting=deferred:cycles=none",
-    "drc:counting=eager:barriers=call:young=256",
-    "drc:cycles=trial:candidates=16",
-    "drc:cycles=trial:counting=deferred:chunk=64",
-    "drc:chunk=64:growth=1",
-    "drc:width=2",
+    gc_drc::COLLECTOR,
+    gc_semispace::COLLECTOR,
+    gc_marksweep::COLLECTOR,
+    gc_immix::COLLECTOR,
+    gc_generational::COLLECTOR,
 ];
 
 /// The one that is used when none is named.
@@ -34,16 +28,22 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     COLLECTORS.iter().map(|collector| collector.info.name)
 }
 
-/// The specifications of all collectors: their names, and then the [`VARIANTS`].
+/// The specifications of the [variants](gc_api::CollectorInfo::variants) of all collectors.
+pub fn variants() -> impl Iterator<Item = String> {
+    let infos = COLLECTORS.iter().map(|collector| collector.info);
+    infos.flat_map(|info| info.variants.iter().map(|options| format!("{}:{options}", info.name)))
+}
+
+/// The specifications of all collectors: their names, and then their [variants].
 ///
 /// ```
 /// assert!(gleaner::collectors::specs().all(|spec| gleaner::collectors::by_spec(&spec).is_ok()));
 /// ```
 pub fn specs() -> impl Iterator<Item = String> {
-    names().chain(VARIANTS.iter().copied()).map(String::from)
+    names().map(String::from).chain(variants())
 }
 
-/// All collectors, and the [`VARIANTS`], with the specifications that name them.
+/// All collectors and their [variants], with the specifications that name them.
 pub fn all() -> Vec<(String, Arc<dyn GcRuntime>)> {
     let make = |spec: String| {
         let gc = by_spec(&spec).expect("the lists are right");

@@ -68,15 +68,16 @@ fn table_ops() {
 #[test]
 fn collector() {
     if let Some(text) = gc_testkit::replayed() {
-        let script = fuzzing::script_of(text.as_bytes()).expect("a script is replayed");
-        let under = |variants: &[&str]| fuzzing::collector(&script, COLLECTORS, variants);
-        return collectors::VARIANTS.chunks(1).for_each(under);
+        return COLLECTORS.iter().for_each(|collector| {
+            gc_testkit::replay(collector, "", &text);
+            collector.info.variants.iter().for_each(|options| gc_testkit::replay(collector, options, &text));
+        });
     }
     let seeds = seeds("collector");
     assert!(seeds.len() >= 20, "{} seeds", seeds.len());
     for (name, bytes) in &seeds {
         let script = fuzzing::script_of(bytes).unwrap_or_else(|| panic!("{name} is no script"));
-        fuzzing::collector(&script, COLLECTORS, collectors::VARIANTS);
+        fuzzing::collector(&script, COLLECTORS);
     }
     let seeds: Vec<Vec<u8>> = seeds.into_iter().map(|(_, bytes)| bytes).collect();
     let changes = prop::collection::vec(any::<u32>(), 1..12);
@@ -90,7 +91,7 @@ fn collector() {
                 size = fuzzing::mutate_script(&mut script, size, 8192, change);
             }
             let script = fuzzing::script_of(&script[..size]).expect("changes give scripts");
-            fuzzing::collector(&script, COLLECTORS, collectors::VARIANTS);
+            fuzzing::collector(&script, COLLECTORS);
             Ok(())
         })
         .unwrap();

@@ -5,7 +5,7 @@ use libfuzzer_sys::{fuzz_crossover, fuzz_mutator, fuzz_target};
 
 fuzz_target!(|input: &[u8]| {
     if let Some(script) = fuzzing::script_of(input) {
-        fuzzing::collector(&script, gleaner::collectors::COLLECTORS, gleaner::collectors::VARIANTS);
+        fuzzing::collector(&script, gleaner::collectors::COLLECTORS);
     }
 });
 

@@ -3,6 +3,7 @@
 mod characterise;
 mod collectors;
 mod compile;
+mod new_collector;
 mod program;
 mod run;
 mod settings;
@@ -11,7 +12,7 @@ mod wast;
 use crate::text;
 use clap::{Args, Parser, Subcommand};
 use engine::{Config, ErrorKind, TableInit, Zeal};
-use gc_api::GcRuntime;
+use gc_api::{GcRuntime, HeapPolicy};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ enum Command {
     Wast(wast::WastCommand),
     Collectors(collectors::CollectorsCommand),
     Compile(compile::Compile),
+    NewCollector(new_collector::NewCollector),
     Settings(settings::SettingsCommand),
     Characterise(characterise::Characterise),
 }
@@ -55,6 +57,7 @@ impl Cli {
             Command::Wast(command) => command.execute(),
             Command::Collectors(command) => command.execute(),
             Command::Compile(command) => command.execute(),
+            Command::NewCollector(command) => command.execute(),
             Command::Settings(command) => command.execute(),
             Command::Characterise(command) => command.execute(),
         }
@@ -105,9 +108,13 @@ impl Gc {
 /// What can be chosen about a program's memory.
 #[derive(Args)]
 struct Limits {
-    /// How large the heap may become, as in 64MiB [default: 4GiB]
-    #[arg(long, value_name = "SIZE", value_parser = heap_size)]
-    heap: Option<u64>,
+    /// How large the heap is, as in 64MiB, or may become, as in 8MiB..256MiB [default: 1MiB..4GiB]
+    #[arg(long, value_name = "SIZE|MIN..MAX", value_parser = heap_range)]
+    heap: Option<HeapRange>,
+    /// How its size follows from what is live: `doubling`, `sqrt` or `membalancer`, or `fixed`, as large as it may be
+    /// [default: `fixed` with `--heap SIZE`, else `doubling`]
+    #[arg(long, value_name = "POLICY")]
+    heap_policy: Option<HeapPolicy>,
     /// How deep calls may nest: the size of the program's stack
     #[arg(long, value_name = "SIZE", value_parser = stack_size, default_value = "64MiB")]
     stack: u64,
@@ -169,9 +176,16 @@ const STACK_MARGIN: usize = 4 << 20;
 impl Limits {
     /// A configuration with these limits.
     fn config(&self, gc: &Gc) -> Config {
-        let config = Config::new(gc.runtime.clone()).max_wasm_stack(self.stack as usize);
-        match self.heap {
-            Some(bytes) => config.heap_limit(bytes),
+        let mut config = Config::new(gc.runtime.clone()).max_wasm_stack(self.stack as usize);
+        if let Some(HeapRange { least, most }) = self.heap {
+            let initial = least.unwrap_or(config.initial_heap).min(most);
+            config = config.heap_limit(most).initial_heap(initial);
+            if least.is_none() {
+                config = config.heap_policy(HeapPolicy::Fixed);
+            }
+        }
+        match self.heap_policy {
+            Some(policy) => config.heap_policy(policy),
             None => config,
         }
     }
@@ -190,6 +204,25 @@ impl Limits {
             Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
     }
+}
+
+/// What `--heap` says.
+#[derive(Clone, Copy)]
+struct HeapRange {
+    /// `None` when one size was given.
+    least: Option<u64>,
+    most: u64,
+}
+
+fn heap_range(text: &str) -> Result<HeapRange, String> {
+    let Some((least, most)) = text.split_once("..") else {
+        return Ok(HeapRange { least: None, most: heap_size(text)? });
+    };
+    let (least, most) = (heap_size(least)?, heap_size(most)?);
+    if least > most {
+        return Err(format!("a heap that has {} at least can't have {} at most", text::size(least), text::size(most)));
+    }
+    Ok(HeapRange { least: Some(least), most })
 }
 
 fn heap_size(text: &str) -> Result<u64, String> {

@@ -45,6 +45,7 @@ static CLAIMING: CollectorInfo = CollectorInfo {
     reclaims: Reclaims::Everything,
     caveat: "",
     options: &[],
+    variants: &[],
 };
 
 /// `drc` with a fault.

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 const REPLAY: &str = "cargo test --test fuzz_bodies collector";
 
 thread_local! {
-    static KITS: RefCell<Vec<(String, Kit)>> = const { RefCell::new(Vec::new()) };
+    static KITS: RefCell<Vec<((&'static str, &'static str), Kit)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The script that an input is, if it is one: inputs are text, so that what a fuzzer keeps can be read.
@@ -17,22 +17,20 @@ pub fn script_of(input: &[u8]) -> Option<Script> {
     std::str::from_utf8(input).ok()?.parse().ok()
 }
 
-/// Runs `script` under each of `collectors`, and under one of `variants`, which are collectors with options: the script chooses.
+/// Runs `script` under each of `collectors`, and under one of their variants, which the script chooses.
 ///
 /// # Panics
 /// When a collector is wrong: the message has a short script that shows it, and a command that replays it.
-pub fn collector(script: &Script, collectors: &[Collector], variants: &[&str]) {
-    let names = collectors.iter().map(|collector| collector.info.name);
-    let text = script.to_string();
-    let sum: usize = text.bytes().map(usize::from).sum();
-    let variant = variants.get(sum % variants.len().max(1)).copied();
+pub fn collector(script: &Script, collectors: &[Collector]) {
+    let plain = collectors.iter().map(|collector| (collector, ""));
+    let variants = collectors.iter().flat_map(|collector| collector.info.variants.iter().map(move |v| (collector, *v)));
+    let sum: usize = script.to_string().bytes().map(usize::from).sum();
+    let variant = variants.clone().nth(sum % variants.count().max(1));
     KITS.with_borrow_mut(|kits| {
-        for spec in names.chain(variant) {
-            let at = kits.iter().position(|(known, _)| known == spec).unwrap_or_else(|| {
-                let (name, options) = spec.split_once(':').unwrap_or((spec, ""));
-                let collector =
-                    collectors.iter().find(|c| c.info.name == name).expect("a variant is one of a collector");
-                kits.push((spec.to_string(), Kit::new(collector, options)));
+        for (collector, options) in plain.chain(variant) {
+            let key = (collector.info.name, options);
+            let at = kits.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+                kits.push((key, Kit::new(collector, options)));
                 kits.len() - 1
             });
             let kit = &mut kits[at].1;

@@ -1,7 +1,8 @@
 //! The two runtime traits: [`GcRuntime`], one an engine, and [`GcHeap`], one a store.
 
 use crate::{
-    Counters, GcCompiler, GcEvents, GcKind, HeapMemory, RefCell32, RootKind, Roots, Shapes, TypeIndex, VMGcRef,
+    Counters, GcCompiler, GcEvents, GcKind, HeapMemory, HeapPolicy, RefCell32, RootKind, Roots, Shapes, TypeIndex,
+    VMGcRef,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,6 +47,8 @@ pub struct CollectorInfo {
     pub caveat: &'static str,
     /// The options after the name, `--gc NAME:key=value`.
     pub options: &'static [OptionInfo],
+    /// Options under which it works differently, as they stand after `NAME:`. Tests and fuzz targets run it under these, too.
+    pub variants: &'static [&'static str],
 }
 
 /// What a collector claims to free in a full collection: an explicit one of the largest [`CollectionKind`] that it knows.
@@ -204,8 +207,10 @@ impl Collector {
 pub struct HeapLimits {
     /// Bytes of objects, at most. Also [`HeapMemory::limit_bytes`].
     pub max_bytes: u64,
-    /// Bytes to commit at the start.
+    /// Bytes that the heap is to have at the start, and below which it need not shrink.
     pub initial_bytes: u64,
+    /// How its size follows from what is live, between these.
+    pub policy: HeapPolicy,
     /// Whether the program is compiled to count inline allocations in [`Cell::OBJECTS`](crate::Cell::OBJECTS).
     pub count_objects: bool,
     /// Whether each collection is to move every object that it can: for tests. Collectors that move nothing ignore it.
@@ -215,7 +220,13 @@ pub struct HeapLimits {
 impl Default for HeapLimits {
     /// All of the index space, 1 MiB of it at the start.
     fn default() -> Self {
-        HeapLimits { max_bytes: u32::MAX as u64, initial_bytes: 1 << 20, count_objects: false, always_move: false }
+        HeapLimits {
+            max_bytes: u32::MAX as u64,
+            initial_bytes: 1 << 20,
+            policy: HeapPolicy::default(),
+            count_objects: false,
+            always_move: false,
+        }
     }
 }
 
@@ -266,12 +277,10 @@ pub struct NeedsCollection {
 /// What to do when an allocation failed: [`GcHeap::on_allocation_failure`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SizingDecision {
-    /// Collect, then try again.
-    Collect,
+    /// Collect so much, then try again.
+    Collect(CollectionKind),
     /// Grow by at least this many bytes, then try again.
     Grow(u64),
-    /// Collect, then grow by at least this many bytes if the limit lets it, then try again.
-    CollectAndGrow(u64),
     /// Nothing helps: the program traps.
     GiveUp,
 }
@@ -632,7 +641,8 @@ pub trait GcHeap: Send {
         Ok(())
     }
 
-    /// Visits ranges of committed memory that no object has and that the collector does not use either: tests overwrite them.
+    /// Visits ranges of committed memory, some of them empty, that no object has and that the collector does not use either: tests overwrite
+    /// them.
     fn for_each_free_range(&self, visit: &mut dyn FnMut(std::ops::Range<u32>)) {
         let _ = visit;
     }
@@ -682,6 +692,7 @@ mod tests {
         reclaims: Reclaims::Nothing,
         caveat: "",
         options: &[OptionInfo { key: "size", values: "KiB", default: "4", summary: "" }],
+        variants: &[],
     };
 
     #[test]

@@ -111,6 +111,14 @@ pub enum AllocSize {
     },
 }
 
+/// Bytes that an allocation takes.
+#[derive(Clone, Copy)]
+enum Size {
+    Constant(u64),
+    /// An `i64`.
+    Dynamic(Value),
+}
+
 /// What is known of a reference statically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaticRef {
@@ -373,31 +381,115 @@ impl<'a, 'f> Emitter<'a, 'f> {
         self.b.ins().store(flags, new, address, offset);
     }
 
-    /// Inline bump allocation between [`Cell::BUMP`] and [`Cell::LIMIT`], with the collector's `bits` in the header;
-    /// [`slow_alloc`](Self::slow_alloc) when the region is full. Constant sizes are folded.
+    /// [`bump_alloc_in`](Self::bump_alloc_in) the region between [`Cell::BUMP`] and [`Cell::LIMIT`].
     ///
     /// # Panics
     /// When `bits` has more than 26 bits.
     pub fn bump_alloc(&mut self, object: &AllocSite, bits: u32) -> Value {
-        let header = VMGcHeader::new(object.kind, object.ty, bits);
+        self.bump_alloc_in(object, bits, Cell::BUMP, Cell::LIMIT)
+    }
+
+    /// Inline bump allocation between what the cells `next` and `limit` say, with the collector's `bits` in the header;
+    /// [`slow_alloc`](Self::slow_alloc) when the region is full. Constant sizes are folded.
+    ///
+    /// # Panics
+    /// When `bits` has more than 26 bits.
+    pub fn bump_alloc_in(&mut self, object: &AllocSite, bits: u32, next: Cell, limit: Cell) -> Value {
+        let size = self.size(object.size);
+        let cells = self.heap_base();
+        let fits = |e: &mut Self, end, limit| e.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, limit);
+        self.bump_alloc_at(object, bits, size, (cells, next.offset(), limit.offset()), fits)
+    }
+
+    /// As [`bump_alloc`](Self::bump_alloc) for objects of up to `largest` bytes; larger ones go by [`slow_alloc`](Self::slow_alloc).
+    ///
+    /// # Panics
+    /// When `bits` has more than 26 bits.
+    pub fn bump_alloc_up_to(&mut self, object: &AllocSite, bits: u32, largest: u32) -> Value {
+        let size = self.size(object.size);
+        let small = match size {
+            Size::Constant(bytes) if bytes > largest as u64 => return self.slow_alloc(object),
+            Size::Constant(_) => None,
+            Size::Dynamic(bytes) => {
+                Some(self.b.ins().icmp_imm_u(IntCC::UnsignedLessThanOrEqual, bytes, largest as i64))
+            }
+        };
         let base = self.heap_base();
-        let bump = self.load_cell(Cell::BUMP);
-        let limit = self.load_cell(Cell::LIMIT);
-        let (end, length) = match object.size {
-            AllocSize::Fixed(size) => (self.b.ins().iadd_imm_s(bump, size as i64), None),
-            AllocSize::Array { length, constant: Some(constant), base, element_log2 } => {
-                let size = crate::align_object(base as u64 + ((constant as u64) << element_log2));
-                (self.b.ins().iadd_imm_s(bump, size as i64), Some(length))
+        let fits = |e: &mut Self, end, limit| {
+            let room = e.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, limit);
+            small.map_or(room, |small| e.b.ins().band(room, small))
+        };
+        self.bump_alloc_at(object, bits, size, (base, Cell::BUMP.offset(), Cell::LIMIT.offset()), fits)
+    }
+
+    /// Inline bump allocation in the region of the object's size: `first` and the cell behind it say where that of objects of 8 bytes
+    /// is, the next two that of 16 bytes, and so on to `largest` bytes. Larger objects go by
+    /// [`slow_alloc`](Self::slow_alloc), as do those whose region is full. Constant sizes are folded.
+    ///
+    /// # Panics
+    /// When `bits` has more than 26 bits.
+    pub fn bump_alloc_by_size(&mut self, object: &AllocSite, bits: u32, first: Cell, largest: u32) -> Value {
+        let size = self.size(object.size);
+        let base = self.heap_base();
+        match size {
+            Size::Constant(bytes) if bytes > largest as u64 => self.slow_alloc(object),
+            Size::Constant(bytes) => {
+                let next = first.offset() + (bytes as i32 - 8) * 2;
+                let fits = |e: &mut Self, end, limit| e.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, limit);
+                self.bump_alloc_at(object, bits, size, (base, next, next + 8), fits)
+            }
+            Size::Dynamic(bytes) => {
+                // An object that is too large looks at the cells of the largest size, and does not fit.
+                let most = self.b.ins().iconst(I64, largest as i64);
+                let small = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, bytes, most);
+                let index = self.b.ins().select(small, bytes, most);
+                let offset = self.b.ins().iadd(index, index);
+                let cells = self.b.ins().iadd(base, offset);
+                let next = first.offset() - 16;
+                let fits = |e: &mut Self, end, limit| {
+                    let room = e.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, limit);
+                    e.b.ins().band(room, small)
+                };
+                self.bump_alloc_at(object, bits, size, (cells, next, next + 8), fits)
+            }
+        }
+    }
+
+    /// Bytes of an object, a multiple of 8.
+    fn size(&mut self, size: AllocSize) -> Size {
+        match size {
+            AllocSize::Fixed(bytes) => Size::Constant(bytes as u64),
+            AllocSize::Array { constant: Some(constant), base, element_log2, .. } => {
+                Size::Constant(crate::align_object(base as u64 + ((constant as u64) << element_log2)))
             }
             AllocSize::Array { length, constant: None, base, element_log2 } => {
                 let wide = self.b.ins().uextend(I64, length);
                 let bytes = if element_log2 == 0 { wide } else { self.b.ins().ishl_imm_u(wide, element_log2 as i64) };
                 let padded = self.b.ins().iadd_imm_s(bytes, base as i64 + 7);
-                let size = self.b.ins().band_imm_s(padded, -8);
-                (self.b.ins().iadd(bump, size), Some(length))
+                Size::Dynamic(self.b.ins().band_imm_s(padded, -8))
             }
+        }
+    }
+
+    /// Bump allocation with the cells at two offsets from an address; `fits` compares the new end with the limit.
+    fn bump_alloc_at(
+        &mut self,
+        object: &AllocSite,
+        bits: u32,
+        size: Size,
+        (cells, next, limit): (Value, i32, i32),
+        fits: impl FnOnce(&mut Self, Value, Value) -> Value,
+    ) -> Value {
+        let header = VMGcHeader::new(object.kind, object.ty, bits);
+        let base = self.heap_base();
+        let flags = Region::Cells.flags(self.b.func);
+        let bump = self.b.ins().load(I64, flags, cells, next);
+        let limit = self.b.ins().load(I64, flags, cells, limit);
+        let end = match size {
+            Size::Constant(bytes) => self.b.ins().iadd_imm_s(bump, bytes as i64),
+            Size::Dynamic(bytes) => self.b.ins().iadd(bump, bytes),
         };
-        let fits = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, limit);
+        let fits = fits(self, end, limit);
         let fast = self.b.create_block();
         let slow = self.b.create_block();
         let done = self.b.create_block();
@@ -407,19 +499,15 @@ impl<'a, 'f> Emitter<'a, 'f> {
 
         self.b.seal_block(fast);
         self.b.switch_to_block(fast);
-        self.store_cell(Cell::BUMP, end);
+        self.b.ins().store(flags, end, cells, next);
         let address = self.b.ins().iadd(base, bump);
         let flags = Region::Header.flags(self.b.func);
         let header = self.header(header);
         self.b.ins().store(flags, header, address, 0);
-        if let Some(length) = length {
+        if let AllocSize::Array { length, .. } = object.size {
             self.b.ins().store(flags, length, address, ARRAY_LENGTH_OFFSET as i32);
         }
-        if self.host.count_objects() {
-            let objects = self.load_cell(Cell::OBJECTS);
-            let objects = self.b.ins().iadd_imm_s(objects, 1);
-            self.store_cell(Cell::OBJECTS, objects);
-        }
+        self.count(Cell::OBJECTS);
         let index = self.b.ins().ireduce(I32, bump);
         self.b.ins().jump(done, &[BlockArg::Value(index)]);
 

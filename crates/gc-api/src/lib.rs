@@ -30,7 +30,7 @@
 //! [`SideTable`] at shift 2; where it is clear, `write` pushes the slot onto a [`LogBuffer`] ([`Emitter::push`]) and sets it. Object
 //! logging is the same with a header bit of `slot.object`. [`AccessSite::freshness`] elides the barrier on new objects:
 //! `needs().init` is false. `collect` gets [`CollectionKind::Minor`] or `Major`; after a minor one it answers
-//! `on_allocation_failure` with a major one by `CollectAndGrow`. Host-side stores and bulk writes come through
+//! `on_allocation_failure` with a major one. Host-side stores and bulk writes come through
 //! `write_ref` and `write_refs` with the same base object.
 //!
 //! **Concurrent marking by snapshot at the beginning**: a cell holds the phase; `write` loads it, and when marking loads
@@ -71,6 +71,7 @@ mod header;
 mod memory;
 mod reference;
 mod shapes;
+mod sizing;
 pub mod sys;
 mod type_graph;
 
@@ -81,6 +82,7 @@ pub use header::*;
 pub use memory::*;
 pub use reference::*;
 pub use shapes::*;
+pub use sizing::*;
 pub use type_graph::{Declared, Family, Target};
 
 pub use cranelift_codegen::ir;

@@ -17,7 +17,8 @@
 use crate::sys::{Protection, Reservation, page_size};
 use crate::{HeapError, OBJECT_ALIGN, VMGcHeader, VMGcRef};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 
 /// The first index at which an object can start; everything below faults.
 pub const FIRST_INDEX: u32 = 64 << 10;
@@ -374,6 +375,23 @@ impl HeapMemory {
         self.load_u32(object.raw(), VMGcHeader::WORD_OFFSET)
     }
 
+    /// Replaces the whole header of `object` by `new` if it is still `old`; otherwise gives what it is. Acquires and releases,
+    /// so that a thread that finds a header by another's exchange sees what that had written before.
+    ///
+    /// # Errors
+    /// Another thread was first.
+    #[inline]
+    pub fn exchange_header(&self, object: &VMGcRef, old: u64, new: u64) -> Result<(), u64> {
+        let address = self.address(object.raw(), 0, 8);
+        if !address.is_multiple_of(8) {
+            out_of_heap(object.raw(), 0);
+        }
+        // SAFETY: committed (checked by `address`) for as long as `self` lives, aligned (checked above), and only ever accessed
+        // atomically by Rust code.
+        let header = unsafe { &*(address as *const AtomicU64) };
+        header.compare_exchange(old, new, AcqRel, Acquire).map(drop)
+    }
+
     /// Replaces the header's first word.
     #[inline]
     pub fn set_header_word(&self, object: &VMGcRef, word: u32) {
@@ -663,6 +681,35 @@ impl SideTable {
         word.store(word.load(Relaxed) & !mask | (value as u64) << (bit % 64) & mask, Relaxed);
     }
 
+    /// Replaces the entry of `index` in a table of bytes. Its neighbours are left alone, whoever writes to them at the same time.
+    #[inline]
+    pub fn set_byte(&self, index: u32, value: u8) {
+        assert!(self.entry == SideEntry::Byte);
+        let address = self.start() + (index >> self.shift) as usize;
+        // SAFETY: as in `word`: the table has a byte for each index.
+        unsafe { &*(address as *const AtomicU8) }.store(value, Relaxed);
+    }
+
+    /// Sets the bit of `index` in a table of bits, and says whether it was clear: for one thread only, of those that ask at a time.
+    #[inline]
+    pub fn claim(&self, index: u32) -> bool {
+        debug_assert_eq!(self.entry, SideEntry::Bit);
+        let bit = index as u64 >> self.shift;
+        let mask = 1u64 << (bit % 64);
+        self.word(bit).fetch_or(mask, Relaxed) & mask == 0
+    }
+
+    /// As [`claim`](Self::claim), where no other thread writes to the table; cheaper.
+    #[inline]
+    pub fn claim_alone(&self, index: u32) -> bool {
+        debug_assert_eq!(self.entry, SideEntry::Bit);
+        let bit = index as u64 >> self.shift;
+        let (word, mask) = (self.word(bit), 1u64 << (bit % 64));
+        let old = word.load(Relaxed);
+        word.store(old | mask, Relaxed);
+        old & mask == 0
+    }
+
     /// Sets all entries of `range` to zero. The range is widened to whole entries.
     pub fn clear(&self, range: std::ops::Range<u32>) {
         let mut index = range.start as u64;
@@ -678,6 +725,24 @@ impl SideTable {
                 index = (entry + 1) << self.shift;
             }
         }
+    }
+
+    /// The last index at or after `from` and below `to` whose entry is not zero, as a multiple of `1 << shift`.
+    /// Costs one load per 64 bits of the table.
+    pub fn last_set(&self, from: u32, to: u32) -> Option<u32> {
+        let bits = self.entry.bits() as u64;
+        let start = (from as u64).div_ceil(1 << self.shift) * bits;
+        let mut end = (to as u64).div_ceil(1 << self.shift) * bits;
+        while end > start {
+            let (first, last) = ((end - 1) / 64 * 64, (end - 1) % 64);
+            let word = self.word(first).load(Relaxed) & (u64::MAX >> (63 - last));
+            if word != 0 {
+                let found = (first + 63 - word.leading_zeros() as u64) / bits;
+                return (found * bits >= start).then_some((found << self.shift) as u32);
+            }
+            end = first;
+        }
+        None
     }
 
     /// The first index at or after `from` and below `to` whose entry is not zero, as a multiple of `1 << shift`.
@@ -813,12 +878,22 @@ mod tests {
             starts.set(index, (index / 8) & 1);
         }
         cards.set(FIRST_INDEX + 513, 0xab);
+        assert!(starts.claim(FIRST_INDEX) && !starts.claim(FIRST_INDEX) && !starts.claim_alone(FIRST_INDEX));
+        assert!(starts.claim_alone(FIRST_INDEX + 16) && !starts.claim(FIRST_INDEX + 16));
+        starts.set(FIRST_INDEX, 0);
+        starts.set(FIRST_INDEX + 16, 0);
         assert_eq!(cards.get(FIRST_INDEX + 512), 0xab);
         assert_eq!((starts.get(FIRST_INDEX), starts.get(FIRST_INDEX + 8)), (0, 1));
         assert_eq!(starts.next_set(FIRST_INDEX, u32::MAX), Some(FIRST_INDEX + 8));
         assert_eq!(starts.next_set(FIRST_INDEX + 9, u32::MAX), Some(FIRST_INDEX + 24));
+        let last = |from, to| starts.last_set(FIRST_INDEX + from, FIRST_INDEX + to);
+        assert_eq!(last(0, 4096), Some(FIRST_INDEX + 4088));
+        assert_eq!((last(0, 4088), last(0, 4089)), (Some(FIRST_INDEX + 4072), Some(FIRST_INDEX + 4088)));
+        assert_eq!((last(0, 8), last(9, 24), last(8, 25)), (None, None, Some(FIRST_INDEX + 24)));
+        assert_eq!(cards.last_set(0, u32::MAX), Some(FIRST_INDEX + 512));
         starts.clear(FIRST_INDEX..FIRST_INDEX + 4096);
         assert_eq!(starts.next_set(0, u32::MAX), None);
+        assert_eq!(starts.last_set(0, u32::MAX), None);
         assert_eq!(cards.next_set(0, u32::MAX), Some(FIRST_INDEX + 512));
         memory.reset();
         assert_eq!(cards.next_set(0, u32::MAX), None);

@@ -15,11 +15,11 @@
 #![forbid(unsafe_code)]
 
 use gc_api::{
-    ARRAY_LENGTH_OFFSET, AccessSite, BarrierNeeds, BulkWrite, Cell, CellKind, Collection, Collector, CollectorInfo,
-    CollectorOptions, Corruption, Counters, EXTERN_ID_OFFSET, Emitter, FIRST_INDEX, GcCompiler, GcEvents, GcHeap,
-    GcRuntime, HeapError, HeapLimits, HeapMemory, HeapUsage, InstBuilder, NeedsCollection, NewObject, OptionError,
-    Outcome, Phase, Reason, RefRange, RootKind, Roots, Shapes, SizingDecision, Slot, VMGcHeader, VMGcRef, WriteSite,
-    copy_refs, ir,
+    ARRAY_LENGTH_OFFSET, AccessSite, BarrierNeeds, BulkWrite, Cell, CellKind, Collection, CollectionKind, Collector,
+    CollectorInfo, CollectorOptions, Corruption, Counters, EXTERN_ID_OFFSET, Emitter, FIRST_INDEX, GcCompiler,
+    GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory, HeapUsage, InstBuilder, NeedsCollection, NewObject,
+    OptionError, Outcome, Phase, Reason, RefRange, RootKind, Roots, Shapes, SizingDecision, Slot, VMGcHeader, VMGcRef,
+    WriteSite, copy_refs, ir,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -36,6 +36,7 @@ const INFO: CollectorInfo = CollectorInfo {
     reclaims: gc_api::Reclaims::Nothing,
     caveat: "nothing is ever freed: the program traps when the heap's limit is reached",
     options: &[],
+    variants: &[],
 };
 
 const MIB: u64 = 1 << 20;
@@ -428,7 +429,7 @@ impl GcHeap for CensusHeap {
 
     fn on_allocation_failure(&mut self, need: u64, _: u32) -> SizingDecision {
         if self.is_due(need) {
-            return SizingDecision::Collect;
+            return SizingDecision::Collect(CollectionKind::Major);
         }
         let committed = self.memory.committed();
         let left = self.memory.limit() - committed;

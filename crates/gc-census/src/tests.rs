@@ -40,7 +40,7 @@ impl Program {
                 Err(NeedsCollection { bytes }) => bytes,
             };
             match self.heap.on_allocation_failure(bytes, 0) {
-                SizingDecision::Collect => {
+                SizingDecision::Collect(_) => {
                     let request = Collection { reason: Reason::Allocation, kind: CollectionKind::Major, budget: None };
                     assert_eq!(self.heap.collect(request, &mut self.globals, &mut ()), Outcome::Complete);
                 }

@@ -409,7 +409,7 @@ impl GcHeap for DrcHeap {
             self.tried = Tried::Nothing;
         }
         if since > 0 && (since + need > self.budget || self.log.len() > LARGE_LOG) {
-            return SizingDecision::Collect;
+            return SizingDecision::Collect(CollectionKind::Major);
         }
         // Memory ran out before the budget did: the heap is too small for what is live and the budget, or in pieces.
         let free = committed.saturating_sub(self.space.live + since);
@@ -423,12 +423,12 @@ impl GcHeap for DrcHeap {
         if since > 0 || self.space.gaps == Gaps::Roomy || self.tried == Tried::Nothing {
             self.starved = true;
             self.tried = self.tried.max(Tried::Collection);
-            return SizingDecision::Collect;
+            return SizingDecision::Collect(CollectionKind::Major);
         }
         if self.tried == Tried::Collection {
             (self.starved, self.desperate) = (true, true);
             self.tried = Tried::Everything;
-            return SizingDecision::Collect;
+            return SizingDecision::Collect(CollectionKind::Major);
         }
         SizingDecision::GiveUp
     }

@@ -65,6 +65,14 @@ const INFO: CollectorInfo = CollectorInfo {
     reclaims: Reclaims::Everything,
     caveat: "",
     options: OPTIONS,
+    variants: &[
+        "counting=deferred:cycles=none",
+        "counting=eager:barriers=call:young=256",
+        "cycles=trial:candidates=16",
+        "cycles=trial:counting=deferred:chunk=64",
+        "chunk=64:growth=1",
+        "width=2",
+    ],
 };
 
 /// What `cycles=none` claims.

@@ -117,9 +117,8 @@ impl Mutator {
             match self.heap.allocate(new) {
                 Ok(r) => return Some(r),
                 Err(NeedsCollection { bytes }) => match self.heap.on_allocation_failure(bytes, attempts) {
-                    SizingDecision::Collect => self.collect(),
+                    SizingDecision::Collect(_) => self.collect(),
                     SizingDecision::Grow(more) => self.memory.grow(more).unwrap(),
-                    SizingDecision::CollectAndGrow(_) => unreachable!(),
                     SizingDecision::GiveUp => return None,
                 },
             }

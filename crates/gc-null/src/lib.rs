@@ -4,19 +4,25 @@
 //!    Compiled code bumps inline, the host bumps the same cells.
 //! 2. When the region is full the heap grows by a chunk as large as it is, at least 1 MiB and at most 8 MiB; by what
 //!    is left below the limit where a chunk does not fit; and at the limit the program traps.
-//! 3. There are no barriers, no side tables and no collections.
+//! 3. There are no collections, and unless one is asked for no barriers.
 //!
-//! It is the lower bound that other collectors' costs are measured against, and with another collector's barriers it
-//! prices those alone: Yang, Blackburn, Frampton and Hosking, *Barriers Reconsidered, Friendlier Still!*, ISMM 2012.
+//! It is the lower bound that other collectors' costs are measured against. `barrier=KIND` runs a write barrier without its
+//! collector, to price it: Yang, Blackburn, Frampton and Hosking, *Barriers Reconsidered, Friendlier Still!*, ISMM 2012. All objects are young
+//! then, and no snapshot is being traced: what is priced is the barrier's fast path, but for `card` and `count`, which have no other.
 //! Production JVMs know it as Epsilon: Shipilëv, *JEP 318: Epsilon, A No-Op Garbage Collector*, 2018.
 
 #![forbid(unsafe_code)]
 
+use gc_api::ir::Value;
 use gc_api::{
-    ARRAY_LENGTH_OFFSET, Cell, Collection, Collector, CollectorInfo, CollectorOptions, Corruption, Counters,
-    EXTERN_ID_OFFSET, FIRST_INDEX, GcCompiler, GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory,
-    HeapUsage, NeedsCollection, NewObject, OptionError, Outcome, Roots, Shapes, SizingDecision, VMGcHeader, VMGcRef,
+    ARRAY_LENGTH_OFFSET, AccessSite, BarrierNeeds, BulkWrite, COLLECTOR_MASK, Cell, Collection, Collector,
+    CollectorInfo, CollectorOptions, Corruption, Counters, EXTERN_ID_OFFSET, Emitter, FIRST_INDEX, GcCompiler,
+    GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory, HeapUsage, NeedsCollection, NewObject, OptionError,
+    OptionInfo, Outcome, Roots, Shapes, SizingDecision, SlowOp, VMGcHeader, VMGcRef, WriteSite, copy_refs,
 };
+use gc_parts::Remembered;
+use gc_parts::barrier::Barrier;
+use gc_parts::object::{at, index_of};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -31,7 +37,13 @@ const INFO: CollectorInfo = CollectorInfo {
     generational: false,
     reclaims: gc_api::Reclaims::Nothing,
     caveat: "nothing is ever freed: the program traps when the heap's limit is reached",
-    options: &[],
+    options: &[OptionInfo {
+        key: "barrier",
+        values: "none, object, field, card, satb or count",
+        default: "none",
+        summary: "run this write barrier, to no purpose but its price",
+    }],
+    variants: &["barrier=object", "barrier=count"],
 };
 
 /// Bytes by which the heap grows, at least.
@@ -39,15 +51,31 @@ const MIN_CHUNK: u64 = 1 << 20;
 /// Bytes by which the heap grows, at most, unless one object needs more.
 const MAX_CHUNK: u64 = 8 << 20;
 
-fn make(_: &CollectorOptions) -> Result<Arc<dyn GcRuntime>, OptionError> {
-    Ok(Arc::new(Null))
+fn make(options: &CollectorOptions) -> Result<Arc<dyn GcRuntime>, OptionError> {
+    let name = options.choice("barrier", &Barrier::ALL.map(|(name, _)| name))?;
+    let (_, barrier) = Barrier::ALL.into_iter().find(|(known, _)| *known == name).expect("it was chosen from these");
+    Ok(Arc::new(Null { barrier }))
 }
 
 #[derive(Debug)]
-struct Null;
+struct Null {
+    barrier: Barrier,
+}
 
-/// Every default is right: inline bump allocation, no barriers.
-impl GcCompiler for Null {}
+/// Inline bump allocation, and the barrier that was asked for.
+impl GcCompiler for Null {
+    fn needs(&self) -> BarrierNeeds {
+        self.barrier.needs()
+    }
+
+    fn write(&self, e: &mut Emitter<'_, '_>, site: &AccessSite, new: Value) {
+        self.barrier.write(e, site, new);
+    }
+
+    fn init(&self, e: &mut Emitter<'_, '_>, site: &AccessSite, new: Value) {
+        self.barrier.init(e, site, new);
+    }
+}
 
 impl GcRuntime for Null {
     fn info(&self) -> &'static CollectorInfo {
@@ -66,7 +94,12 @@ impl GcRuntime for Null {
     ) -> Result<Box<dyn GcHeap>, HeapError> {
         let initial = limits.initial_bytes.min(memory.limit_bytes());
         memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
-        let mut heap = NullHeap { memory, shapes, count_objects: limits.count_objects, slow_objects: 0 };
+        let remembered = match self.barrier {
+            Barrier::ObjectLog | Barrier::FieldLog | Barrier::Cards => Some(Remembered::new(&memory, self.barrier)?),
+            Barrier::None | Barrier::Satb | Barrier::Count => None,
+        };
+        let (counts, count_objects) = (self.barrier == Barrier::Count, limits.count_objects);
+        let mut heap = NullHeap { memory, shapes, remembered, counts, count_objects, slow_objects: 0 };
         heap.open();
         Ok(Box::new(heap))
     }
@@ -75,6 +108,10 @@ impl GcRuntime for Null {
 struct NullHeap {
     memory: HeapMemory,
     shapes: Arc<Shapes>,
+    /// What the barrier notes, which nobody reads.
+    remembered: Option<Remembered>,
+    /// Whether references to objects are counted, to no end either.
+    counts: bool,
     /// Whether [`Cell::OBJECTS`] counts inline allocations.
     count_objects: bool,
     /// Objects that `allocate` made.
@@ -116,6 +153,39 @@ impl GcHeap for NullHeap {
         Ok(VMGcRef::from_index(index).expect("the heap does not start at 0"))
     }
 
+    fn write_ref(&mut self, site: WriteSite<'_>, new: Option<&VMGcRef>) {
+        if let Some(remembered) = &mut self.remembered {
+            return remembered.write_ref(site, new);
+        }
+        let raw = new.map_or(0, VMGcRef::raw);
+        let old = match site {
+            WriteSite::Object { object, offset } => self.memory.load_u32(object.raw(), offset),
+            WriteSite::Cell { cell, .. } => cell.raw(),
+        };
+        if self.counts {
+            replace_count(&self.memory, old, raw);
+        }
+        match site {
+            WriteSite::Object { object, offset } => self.memory.store_u32(object.raw(), offset, raw),
+            WriteSite::Cell { cell, .. } => cell.set_raw(raw),
+        }
+    }
+
+    fn write_refs(&mut self, write: BulkWrite<'_>) {
+        match &mut self.remembered {
+            Some(remembered) => remembered.write_refs(write),
+            None if self.counts => copy_refs(&self.memory, write, |old, new| replace_count(&self.memory, old, new)),
+            None => copy_refs(&self.memory, write, |_, _| {}),
+        }
+    }
+
+    fn slow_path(&mut self, op: SlowOp, args: [u64; 4]) -> u64 {
+        let remembered = self.remembered.as_mut().expect("only barriers that remember have a slow path");
+        remembered.slow_path(op, args[0] as u32);
+        remembered.forget();
+        0
+    }
+
     fn collect(&mut self, _: Collection, _: &mut dyn Roots, _: &mut dyn GcEvents) -> Outcome {
         Outcome::Refused
     }
@@ -135,7 +205,8 @@ impl GcHeap for NullHeap {
     fn usage(&self) -> HeapUsage {
         let committed = self.memory.committed_bytes();
         let live = self.bump() - FIRST_INDEX as u64;
-        HeapUsage { live, free: committed - live, waste: 0, metadata: 0, committed }
+        let metadata = self.remembered.as_ref().map_or(0, Remembered::metadata);
+        HeapUsage { live, free: committed - live, waste: 0, metadata, committed }
     }
 
     fn counters(&self) -> Counters {
@@ -181,13 +252,31 @@ impl GcHeap for NullHeap {
     }
 
     fn reset(&mut self) {
-        // Nothing is written behind the newest object.
-        self.memory.reset_touched(FIRST_INDEX..self.bump() as u32);
+        match &mut self.remembered {
+            // Nothing is written behind the newest object.
+            None => self.memory.reset_touched(FIRST_INDEX..self.bump() as u32),
+            Some(remembered) => {
+                remembered.wipe();
+                self.memory.reset();
+                remembered.reset();
+            }
+        }
         self.open();
     }
 
     fn memory(&self) -> &HeapMemory {
         &self.memory
+    }
+}
+
+/// One reference more to `new` and one less to `old`, if they are objects, as compiled code counts them.
+fn replace_count(memory: &HeapMemory, old: u32, new: u32) {
+    for (raw, by) in [(new, 1), (old, u32::MAX)] {
+        if let Some(index) = index_of(raw) {
+            let word = memory.header_word(&at(index));
+            let count = word.wrapping_add(by) & COLLECTOR_MASK;
+            memory.set_header_word(&at(index), word & !COLLECTOR_MASK | count);
+        }
     }
 }
 

@@ -1,3 +1,11 @@
 //! The conformance kit.
 
-gc_testkit::conformance!(gc_null::COLLECTOR);
+gc_testkit::conformance!(
+    gc_null::COLLECTOR,
+    "",
+    "barrier=object",
+    "barrier=field",
+    "barrier=card",
+    "barrier=satb",
+    "barrier=count",
+);

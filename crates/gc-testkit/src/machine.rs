@@ -11,8 +11,9 @@
 use crate::failure::{Check, Checked, Failure, require};
 use crate::script::Setup;
 use gc_api::{
-    Collection, CollectionKind, GcHeap, GcKind, GcRuntime, HeapLimits, HeapMemory, HostId, NeedsCollection, NewObject,
-    Outcome, Reason, Reclaims, RefCell32, RootKind, RootSlot, Roots, Shapes, SizingDecision, SlowOp, VMGcRef,
+    Collection, CollectionKind, GcHeap, GcKind, GcRuntime, HeapLimits, HeapMemory, HeapPolicy, HostId, NeedsCollection,
+    NewObject, Outcome, Reason, Reclaims, RefCell32, RootKind, RootSlot, Roots, Shapes, SizingDecision, SlowOp,
+    VMGcRef,
 };
 use std::any::Any;
 use std::cell::Cell;
@@ -119,6 +120,7 @@ impl Machine {
         let limits = HeapLimits {
             max_bytes: setup.limit as u64,
             initial_bytes: setup.initial as u64,
+            policy: HeapPolicy::default(),
             count_objects: setup.count_objects,
             always_move: setup.always_move,
         };
@@ -172,14 +174,11 @@ impl Machine {
                 }
                 Err(needs) => needs,
             };
-            let collection = Collection { reason: Reason::Allocation, kind: CollectionKind::Major, budget: None };
             match self.heap.on_allocation_failure(bytes, attempts) {
-                SizingDecision::Collect => drop(self.collect(collection)?),
-                SizingDecision::Grow(wanted) => self.grow(wanted, bytes),
-                SizingDecision::CollectAndGrow(wanted) => {
-                    self.collect(collection)?;
-                    self.grow(wanted, bytes);
+                SizingDecision::Collect(kind) => {
+                    self.collect(Collection { reason: Reason::Allocation, kind, budget: None })?;
                 }
+                SizingDecision::Grow(wanted) => self.grow(wanted, bytes),
                 SizingDecision::GiveUp => {
                     self.gave_up = Some(object.size);
                     return Ok(None);

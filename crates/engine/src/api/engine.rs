@@ -10,7 +10,7 @@ use crate::runtime::pool::Pools;
 use crate::runtime::signals;
 use crate::types::{FuncType, RefType, TypeRegistry, ValType};
 use crate::vm::{Builtin, TableInit};
-use gc_api::GcRuntime;
+use gc_api::{GcRuntime, HeapPolicy};
 use rustc_hash::FxHashMap;
 use std::ffi::c_void;
 use std::fmt;
@@ -26,6 +26,8 @@ pub struct Config {
     pub heap_limit: u64,
     /// Bytes of a store's heap at the start.
     pub initial_heap: u64,
+    /// How large its heap should be between these, from what is live in it.
+    pub heap_policy: HeapPolicy,
     /// Bytes of stack that WebAssembly may use. The thread's own stack must be larger, by what the host's functions need.
     pub max_wasm_stack: usize,
     /// How hard to optimise.
@@ -144,6 +146,7 @@ impl Config {
             gc,
             heap_limit: u32::MAX as u64,
             initial_heap: 1 << 20,
+            heap_policy: HeapPolicy::default(),
             max_wasm_stack: 1 << 20,
             opt_level: OptLevel::Speed,
             count_objects: false,
@@ -164,6 +167,18 @@ impl Config {
     /// Sets [`Config::heap_limit`].
     pub fn heap_limit(mut self, bytes: u64) -> Config {
         self.heap_limit = bytes;
+        self
+    }
+
+    /// Sets [`Config::initial_heap`].
+    pub fn initial_heap(mut self, bytes: u64) -> Config {
+        self.initial_heap = bytes;
+        self
+    }
+
+    /// Sets [`Config::heap_policy`].
+    pub fn heap_policy(mut self, policy: HeapPolicy) -> Config {
+        self.heap_policy = policy;
         self
     }
 

@@ -103,6 +103,7 @@ impl Config {
             gc: _,
             heap_limit,
             initial_heap,
+            heap_policy,
             max_wasm_stack,
             opt_level,
             count_objects,
@@ -137,6 +138,7 @@ impl Config {
         vec![
             ("heap_limit", Bytes(*heap_limit)),
             ("initial_heap", Bytes(*initial_heap)),
+            ("heap_policy", text(heap_policy.name())),
             ("max_wasm_stack", Bytes(*max_wasm_stack as u64)),
             ("opt_level", text(opt_level)),
             ("count_objects", Switch(*count_objects)),

@@ -247,6 +247,7 @@ impl StoreOpaque {
         let limits = HeapLimits {
             max_bytes,
             initial_bytes: config.initial_heap.min(max_bytes),
+            policy: config.heap_policy,
             count_objects: config.count_objects,
             always_move: config.zeal.always_move,
         };

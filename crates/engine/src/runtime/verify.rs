@@ -107,5 +107,9 @@ impl After {
 /// Overwrites what the collector says is free.
 pub fn poison(heap: &dyn GcHeap) {
     let memory = heap.memory();
-    heap.for_each_free_range(&mut |range| memory.fill_bytes(range.start, 0, range.end - range.start, POISON));
+    heap.for_each_free_range(&mut |range| {
+        if !range.is_empty() {
+            memory.fill_bytes(range.start, 0, range.end - range.start, POISON);
+        }
+    });
 }

@@ -269,11 +269,11 @@ impl GcHeap for Heap {
 
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
         match (attempts, self.space.growth(need)) {
-            (0, _) => SizingDecision::Collect,
+            (0, _) => SizingDecision::Collect(CollectionKind::Major),
             (1, Some(bytes)) => SizingDecision::Grow(bytes),
             (1, None) => {
                 self.backup = true;
-                SizingDecision::Collect
+                SizingDecision::Collect(CollectionKind::Major)
             }
             _ => SizingDecision::GiveUp,
         }

@@ -281,11 +281,11 @@ impl GcHeap for Heap {
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
         let growth = self.space.growth(need).filter(|_| !self.is(Fault::GivesUpEarly));
         match (attempts, growth) {
-            (0, _) => SizingDecision::Collect,
+            (0, _) => SizingDecision::Collect(CollectionKind::Major),
             (1, Some(bytes)) => SizingDecision::Grow(bytes),
             (1 | 2, None) if self.sticky => {
                 self.force_major = true;
-                SizingDecision::Collect
+                SizingDecision::Collect(CollectionKind::Major)
             }
             _ => SizingDecision::GiveUp,
         }

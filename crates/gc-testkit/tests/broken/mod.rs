@@ -89,6 +89,7 @@ pub const INFO: CollectorInfo = CollectorInfo {
     reclaims: Reclaims::Everything,
     caveat: "",
     options: OPTIONS,
+    variants: &[],
 };
 
 /// The fault that the options name.

@@ -211,7 +211,7 @@ impl GcHeap for Heap {
 
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
         match attempts {
-            0 => SizingDecision::Collect,
+            0 => SizingDecision::Collect(CollectionKind::Major),
             1 if self.bump() as u64 + need <= self.end() => {
                 self.memory.set_cell(Cell::LIMIT, self.end());
                 SizingDecision::Grow(0)

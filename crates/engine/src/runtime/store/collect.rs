@@ -7,8 +7,8 @@ use crate::runtime::hosts::HostValue;
 use crate::runtime::roots::StoreRoots;
 use crate::runtime::verify::{self, View};
 use gc_api::{
-    Collection, CollectionKind, GcEvents, GcHeap, GcKind, INDEX_SPACE, NeedsCollection, NewObject, Outcome, Phase,
-    Reason, Roots, SizingDecision, VMGcRef,
+    Collection, GcEvents, GcHeap, GcKind, INDEX_SPACE, NeedsCollection, NewObject, Outcome, Phase, Reason, Roots,
+    SizingDecision, VMGcRef,
 };
 use std::time::Instant;
 
@@ -69,14 +69,11 @@ impl StoreOpaque {
                 decision = SizingDecision::GiveUp;
             }
             attempts += 1;
-            let collection = Collection { reason: Reason::Allocation, kind: CollectionKind::Major, budget: None };
             match decision {
-                SizingDecision::Collect => drop(self.collect(collection)),
-                SizingDecision::Grow(wanted) => limited = !self.grow_heap(wanted, bytes),
-                SizingDecision::CollectAndGrow(wanted) => {
-                    self.collect(collection);
-                    limited = !self.grow_heap(wanted, bytes);
+                SizingDecision::Collect(kind) => {
+                    self.collect(Collection { reason: Reason::Allocation, kind, budget: None });
                 }
+                SizingDecision::Grow(wanted) => limited = !self.grow_heap(wanted, bytes),
                 SizingDecision::GiveUp if limited => {
                     return Err(Trap::HeapLimited { committed: self.memory.committed_bytes() });
                 }

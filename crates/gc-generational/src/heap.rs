@@ -1,0 +1,621 @@
+//! The heap of one store: allocation, minor and major collections, then sizes.
+
+use crate::{Defrag, Options};
+use gc_api::{
+    BulkWrite, Collection, CollectionKind, Corruption, Counters, Edge, EdgeSource, FIRST_INDEX, GcEvents, GcHeap,
+    GcKind, HeapError, HeapLimits, HeapMemory, HeapUsage, HostId, MissedWrite, NeedsCollection, NewObject, Outcome,
+    Overhead, Phase, RootKind, Roots, Shapes, SizingDecision, SlowOp, VMGcRef, WriteSite,
+};
+use gc_parts::forward::{forwarded, move_object};
+use gc_parts::object::{at, check_walk, index_of, walk, write_new};
+use gc_parts::roots::update_roots;
+use gc_parts::{BLOCK, Bump, Growth, Hosts, LARGE, Large, MarkStack, Marks, PAGE, Pages, Region, Remembered, Tally};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// `nursery=auto` begins with so many bytes, and never has less: about the second-level cache.
+const SMALL_NURSERY: u64 = 1 << 20;
+/// ... nor more.
+const LARGE_NURSERY: u64 = 32 << 20;
+/// A nursery that the heap has no more room for.
+const LEAST_NURSERY: u64 = 16 << 10;
+/// The nursery takes this part of the heap at most.
+const NURSERY_PART: u64 = 6;
+/// Side tables and lists are charged to the heap: mark bits 1/64, lines 1/256, cards 1/512.
+const METADATA: u64 = 22;
+/// Blocks that copying leaves open.
+const OPEN_BLOCKS: u64 = 3 * BLOCK as u64;
+/// The old space is in pieces when more than this part of its blocks' bytes was in holes after the last major collection.
+const IN_PIECES: u64 = 4;
+/// Failures of one allocation after which nothing more is tried.
+const MAX_ATTEMPTS: u32 = 6;
+
+/// Bytes of empty blocks that a nursery of `bytes` needs if all of it survives: a block may have 8 KiB left when the next object does not
+/// fit.
+fn reserve(bytes: u64) -> u64 {
+    bytes + bytes / 3 + OPEN_BLOCKS
+}
+
+/// Where young objects are.
+struct Young {
+    nursery: Range<u32>,
+    survivors: Range<u32>,
+}
+
+impl Young {
+    #[inline(always)]
+    fn contains(&self, index: u32) -> bool {
+        self.nursery.contains(&index) || self.survivors.contains(&index)
+    }
+}
+
+/// Replaces the reference in a slot by what `visit` gives for it, if it is one to an object. Gives that.
+#[inline(always)]
+fn update(memory: &HeapMemory, object: u32, offset: u32, visit: impl FnOnce(u32) -> u32) -> Option<u32> {
+    let child = index_of(memory.load_u32(object, offset))?;
+    let now = visit(child);
+    if now != child {
+        memory.store_u32(object, offset, now);
+    }
+    Some(now)
+}
+
+pub struct GenerationalHeap {
+    memory: HeapMemory,
+    shapes: Arc<Shapes>,
+    options: Options,
+    always_move: bool,
+    pages: Pages,
+    nursery: Range<u32>,
+    /// In the nursery.
+    bump: Bump,
+    /// The survivor space: objects that have survived one collection, from its start on.
+    survivors: Range<u32>,
+    survivor_bytes: u64,
+    survivor_objects: u64,
+    /// How large the nursery should be.
+    target: u64,
+    largest: u64,
+    /// Old objects, but for large ones, are in blocks, and marked.
+    region: Region,
+    large: Large,
+    marks: Marks,
+    remembered: Remembered,
+    /// Survivors whose slots are to be looked at, in a minor collection.
+    grey: Vec<u32>,
+    /// The same in a major one.
+    stack: MarkStack,
+    growth: Growth,
+    /// Bytes that were allocated old since the last collection, and that became old since the last major one.
+    born_old: u64,
+    aged: u64,
+    /// More memory was asked for since the last collection.
+    asked: bool,
+    hosts: Hosts,
+    old_objects: u64,
+    minor_survivors: u64,
+    tally: Tally,
+}
+
+impl GenerationalHeap {
+    pub fn new(
+        memory: HeapMemory,
+        shapes: Arc<Shapes>,
+        limits: &HeapLimits,
+        options: Options,
+    ) -> Result<GenerationalHeap, HeapError> {
+        let initial = limits.initial_bytes.min(memory.limit_bytes());
+        memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
+        let largest = options.nursery.unwrap_or(LARGE_NURSERY).min(limits.max_bytes / NURSERY_PART);
+        let fixed = (largest + reserve(largest)).min(limits.max_bytes / 2);
+        let mut heap = GenerationalHeap {
+            pages: Pages::new(memory.clone()),
+            nursery: 0..0,
+            bump: Bump::new(memory.clone()),
+            survivors: 0..0,
+            survivor_bytes: 0,
+            survivor_objects: 0,
+            target: 0,
+            largest,
+            region: Region::new(&memory)?,
+            large: Large::default(),
+            marks: Marks::new(&memory)?,
+            remembered: Remembered::new(&memory, options.barrier)?,
+            grey: Vec::new(),
+            stack: MarkStack::new(options.stack),
+            growth: Growth::new(limits, Overhead { fixed, per_mille: METADATA }),
+            born_old: 0,
+            aged: 0,
+            asked: false,
+            hosts: Hosts::default(),
+            old_objects: 0,
+            minor_survivors: 0,
+            tally: Tally::new(limits),
+            options,
+            always_move: limits.always_move && options.defrag != Defrag::Never,
+            memory,
+            shapes,
+        };
+        heap.begin();
+        Ok(heap)
+    }
+
+    /// Opens the first nursery.
+    fn begin(&mut self) {
+        self.target = self.options.nursery.unwrap_or(SMALL_NURSERY).min(self.largest);
+        self.open_nursery();
+    }
+
+    /// Bytes allocated since the last collection.
+    fn since(&self) -> u64 {
+        self.bump.taken().len() as u64 + self.born_old
+    }
+
+    // Allocation.
+
+    /// Room for an object: in the nursery; or old from the start, if it is large, or there is no room for a nursery any more.
+    fn find(&mut self, new: &NewObject) -> Option<VMGcRef> {
+        if new.size <= LARGE {
+            if let Some(index) = self.bump.take(new.size) {
+                if new.host.is_some() {
+                    self.hosts.add(index);
+                }
+                return Some(write_new(&self.memory, index, new, 0));
+            }
+            let young = !self.nursery.is_empty() || !self.survivors.is_empty();
+            if young || !self.growth.is_desperate() {
+                return None;
+            }
+            let index = self.region.take(&mut self.pages, new.size as u32)?;
+            if new.host.is_some() {
+                self.hosts.add(index);
+            }
+            return Some(self.make_old(index, new, false));
+        }
+        let allowed = self.growth.allows(self.aged, new.size);
+        let pages = allowed.then(|| self.pages.take(new.size, PAGE))??;
+        if !self.has_reserve() {
+            self.pages.give(pages);
+            return None;
+        }
+        let index = self.large.add(pages, new.size);
+        Some(self.make_old(index, new, new.kind == GcKind::ARRAY))
+    }
+
+    fn make_old(&mut self, index: u32, new: &NewObject, by_cards: bool) -> VMGcRef {
+        let object = write_new(&self.memory, index, new, self.remembered.armed_bits(by_cards));
+        self.marks.mark(index);
+        self.remembered.add_old(index, &self.shapes);
+        self.born_old += new.size;
+        self.aged += new.size;
+        self.old_objects += 1;
+        object
+    }
+
+    /// Takes pages for the nursery: as many as it should have, or as many as the heap has room for.
+    fn open_nursery(&mut self) {
+        if !self.nursery.is_empty() {
+            self.pages.give(std::mem::take(&mut self.nursery));
+        }
+        let spare = self.spare();
+        let room = if self.options.ageing { spare * 2 / 7 } else { spare * 3 / 7 };
+        let mut bytes = self.target.min(room) / PAGE as u64 * PAGE as u64;
+        while bytes >= LEAST_NURSERY {
+            self.nursery = self.pages.take(bytes, PAGE).unwrap_or_default();
+            if !self.nursery.is_empty() && self.has_reserve() {
+                self.remembered.clear(self.nursery.clone());
+                break;
+            }
+            if !self.nursery.is_empty() {
+                self.pages.give(std::mem::take(&mut self.nursery));
+            }
+            bytes = bytes / 2 / PAGE as u64 * PAGE as u64;
+        }
+        self.bump.open(self.nursery.clone());
+    }
+
+    /// Bytes of empty blocks that are kept, in case all that is young survives.
+    fn reserve(&self) -> u64 {
+        reserve((self.nursery.len() + self.survivors.len()) as u64) + self.next_survivors()
+    }
+
+    /// Bytes of the next survivor space: whole blocks.
+    fn next_survivors(&self) -> u64 {
+        if self.options.ageing { self.nursery.len() as u64 / 2 / BLOCK as u64 * BLOCK as u64 } else { 0 }
+    }
+
+    fn free_in_blocks(&self) -> u64 {
+        self.pages.free_pieces(BLOCK) as u64 * BLOCK as u64
+    }
+
+    /// Bytes of empty blocks beyond the reserve.
+    fn spare(&self) -> u64 {
+        self.free_in_blocks().saturating_sub(self.reserve())
+    }
+
+    fn has_reserve(&self) -> bool {
+        self.free_in_blocks() >= self.reserve()
+    }
+
+    fn young(&self) -> Young {
+        Young { nursery: self.nursery.clone(), survivors: self.survivors.clone() }
+    }
+
+    /// Where there are objects in the survivor space.
+    fn survivors_taken(&self) -> Range<u32> {
+        self.survivors.start..self.survivors.start + self.survivor_bytes as u32
+    }
+
+    // Minor collections.
+
+    /// Copies what survives of the nursery and the survivor space, into the old space and the next survivor space. Gives the bytes that became
+    /// old.
+    fn scavenge(&mut self, program: &mut dyn Roots, events: &mut dyn GcEvents) -> u64 {
+        let (young, next_bytes) = (self.young(), self.next_survivors());
+        let GenerationalHeap { memory, shapes, pages, region, large, marks, remembered, grey, tally, .. } = self;
+        let old: Vec<_> = if remembered.looks_for_objects() { region.blocks().collect() } else { Vec::new() };
+        let armed = remembered.armed_bits(false);
+        let next = match next_bytes {
+            0 => 0..0,
+            bytes => pages.take(bytes, BLOCK).unwrap_or_default(),
+        };
+        remembered.clear(next.clone());
+        let mut next_end = next.start;
+        let (mut promoted, mut promoted_bytes) = (0, 0);
+        let mut copy = |from: u32, grey: &mut Vec<u32>| {
+            if !young.contains(from) {
+                return from;
+            }
+            forwarded(memory, from).unwrap_or_else(|| {
+                let bytes = shapes.size_of(memory, &at(from)) as u32;
+                let stays = young.nursery.contains(&from) && bytes <= next.end - next_end;
+                let to = if stays {
+                    next_end += bytes;
+                    next_end - bytes
+                } else {
+                    (promoted, promoted_bytes) = (promoted + 1, promoted_bytes + bytes as u64);
+                    region.take(pages, bytes).expect("pages for all that is young are reserved")
+                };
+                move_object(memory, from, to, bytes);
+                if !stays {
+                    memory.set_header_word(&at(to), memory.header_word(&at(to)) | armed);
+                    marks.mark(to);
+                }
+                grey.push(to);
+                to
+            })
+        };
+        events.phase(Phase::Roots);
+        // What stays young, and is referred to from what is old.
+        let mut again = Vec::new();
+        remembered.drain(shapes, large, (marks, &old), |object, offset| {
+            let now = update(memory, object, offset, |child| copy(child, grey));
+            if now.is_some_and(|child| next.contains(&child)) {
+                again.push((object, offset));
+            }
+        });
+        again.into_iter().for_each(|(object, offset)| remembered.note(object, offset));
+        let kinds = RootKind::ALL.into_iter().filter(|kind| remembered.has_roots(*kind));
+        update_roots(program, kinds, &mut tally.roots, |root| copy(root, grey));
+        events.phase(Phase::Trace);
+        let mut objects = 0;
+        while let Some(object) = grey.pop() {
+            objects += 1;
+            if next.contains(&object) {
+                shapes.scan(memory, &at(object), |offset| {
+                    update(memory, object, offset, |child| copy(child, grey));
+                });
+            } else {
+                shapes.scan(memory, &at(object), |offset| {
+                    remembered.arm_slot(object, offset);
+                    let now = update(memory, object, offset, |child| copy(child, grey));
+                    if now.is_some_and(|child| next.contains(&child)) {
+                        remembered.note(object, offset);
+                    }
+                });
+            }
+        }
+        events.phase(Phase::Reclaim);
+        if next_end == next.start {
+            remembered.forget_roots();
+        }
+        self.hosts.sweep(memory, |host| if young.contains(host) { forwarded(memory, host) } else { Some(host) });
+        let stayed = (next_end - next.start) as u64;
+        tally.traced += objects;
+        tally.copied += promoted_bytes + stayed;
+        self.minor_survivors += promoted_bytes + stayed;
+        self.old_objects += promoted;
+        self.set_survivors(next, stayed, objects - promoted);
+        promoted_bytes
+    }
+
+    /// The next survivor space takes the last one's place.
+    fn set_survivors(&mut self, next: Range<u32>, bytes: u64, objects: u64) {
+        let last = std::mem::replace(&mut self.survivors, next);
+        if !last.is_empty() {
+            self.pages.give(last);
+        }
+        (self.survivor_bytes, self.survivor_objects) = (bytes, objects);
+    }
+
+    // Major collections.
+
+    /// Whether and how old blocks are to be evacuated in the next trace.
+    fn choose_candidates(&mut self) {
+        let room = self.spare();
+        let holes = self.region.bytes().saturating_sub(self.region.marked_bytes() + self.aged);
+        let in_pieces = holes > self.region.bytes() / IN_PIECES;
+        let all = self.always_move || self.options.defrag == Defrag::Always;
+        match self.options.defrag {
+            Defrag::Never => {}
+            _ if all => self.region.choose_candidates(u64::MAX, true),
+            _ if in_pieces || self.growth.is_desperate() => self.region.choose_candidates(room, false),
+            _ => {}
+        }
+    }
+
+    /// Marks what is reachable, and moves what is young or on candidates. Gives the number of objects and their bytes.
+    fn trace(&mut self, program: &mut dyn Roots, events: &mut dyn GcEvents) -> (u64, u64) {
+        // Candidates may take what young objects leave even if they all survive.
+        let (young, mut spare) = (self.young(), self.spare());
+        let GenerationalHeap { memory, shapes, pages, region, marks, remembered, stack, tally, .. } = self;
+        let (evacuating, lines) = (region.is_evacuating(), region.lines());
+        let armed = remembered.armed_bits(false);
+        let mut visit = |stack: &mut MarkStack, object: u32| {
+            if marks.get(object) {
+                return object;
+            }
+            let is_young = young.contains(object);
+            if is_young || evacuating {
+                if let Some(to) = forwarded(memory, object) {
+                    return to;
+                }
+                if stack.is_full() {
+                    return object;
+                }
+                let bytes = shapes.size_of(memory, &at(object)) as u32;
+                let with_waste = bytes as u64 * 4 / 3;
+                if is_young || with_waste <= spare && region.is_candidate(object) {
+                    spare -= if is_young { 0 } else { with_waste };
+                    let to = region.take(pages, bytes).expect("pages for all that is young are reserved");
+                    move_object(memory, object, to, bytes);
+                    memory.set_header_word(&at(to), memory.header_word(&at(to)) | armed);
+                    stack.push(to, |to| marks.mark(to));
+                    tally.copied += bytes as u64;
+                    return to;
+                }
+            }
+            stack.push(object, |object| marks.mark(object));
+            object
+        };
+        let (mut objects, mut live) = (0, 0);
+        let mut scanned = |object: u32, bytes: u64| {
+            lines.mark(object, bytes);
+            remembered.arm(shapes, object);
+            (objects, live) = (objects + 1, live + bytes);
+        };
+        let all = (&*marks, FIRST_INDEX..memory.committed().min(u32::MAX as u64) as u32);
+        events.phase(Phase::Roots);
+        update_roots(program, RootKind::ALL, &mut tally.roots, |root| {
+            let now = visit(stack, root);
+            if stack.is_half_full() {
+                stack.drain(memory, shapes, all.clone(), &mut visit, &mut scanned);
+            }
+            now
+        });
+        events.phase(Phase::Trace);
+        stack.drain(memory, shapes, all, visit, scanned);
+        (objects, live)
+    }
+
+    /// A full collection. Gives the bytes that are live.
+    fn collect_all(&mut self, program: &mut dyn Roots, events: &mut dyn GcEvents) -> u64 {
+        self.choose_candidates();
+        self.remembered.forget();
+        self.region.blocks().for_each(|block| self.marks.clear(block));
+        self.large.unmark(&self.marks);
+        self.region.unmark();
+
+        let (objects, live) = self.trace(program, events);
+        events.phase(Phase::Reclaim);
+        let GenerationalHeap { memory, shapes, pages, region, marks, large, hosts, .. } = self;
+        hosts.sweep(memory, |host| forwarded(memory, host).or(marks.get(host).then_some(host)));
+        large.sweep(memory, shapes, pages, marks);
+        region.sweep(pages);
+        self.tally.traced += objects;
+        self.tally.major += 1;
+        self.old_objects = objects;
+        self.set_survivors(0..0, 0, 0);
+        live
+    }
+
+    // Sizes.
+
+    /// Bytes that old objects kept from others at the last major collection.
+    fn occupied(&self) -> u64 {
+        self.region.marked_bytes() + self.large.paged()
+    }
+
+    /// How large the nursery should be, when so much of it survived.
+    fn adapt(&mut self, used: u64, survived: u64) {
+        if self.options.nursery.is_some() || used < self.target / 2 {
+            return;
+        }
+        if survived > used / 8 {
+            self.target = (self.target * 2).min(self.largest);
+        } else if survived < used / 64 {
+            self.target = (self.target / 2).max(SMALL_NURSERY.min(self.largest));
+        }
+    }
+}
+
+impl GcHeap for GenerationalHeap {
+    fn allocate(&mut self, new: NewObject) -> Result<VMGcRef, NeedsCollection> {
+        self.pages.adopt();
+        if self.nursery.is_empty() && !self.growth.is_desperate() {
+            self.open_nursery();
+        }
+        let object = self.find(&new).ok_or(NeedsCollection { bytes: new.size })?;
+        self.tally.slow_objects += 1;
+        Ok(object)
+    }
+
+    fn write_ref(&mut self, site: WriteSite<'_>, new: Option<&VMGcRef>) {
+        self.remembered.write_ref(site, new);
+    }
+
+    fn write_refs(&mut self, write: BulkWrite<'_>) {
+        self.remembered.write_refs(write);
+    }
+
+    fn slow_path(&mut self, op: SlowOp, args: [u64; 4]) -> u64 {
+        self.remembered.slow_path(op, args[0] as u32);
+        0
+    }
+
+    fn collect(&mut self, request: Collection, program: &mut dyn Roots, events: &mut dyn GcEvents) -> Outcome {
+        events.phase(Phase::Stop);
+        self.growth.sizer().stop();
+        let (since, used) = (self.since(), self.bump.taken().len() as u64);
+        if request.kind == CollectionKind::Minor {
+            let old = self.tally.live() + self.born_old - self.survivor_bytes;
+            let promoted = self.scavenge(program, events);
+            self.adapt(used, promoted + self.survivor_bytes);
+            self.aged += promoted;
+            let (live, objects) = (old + promoted + self.survivor_bytes, self.old_objects + self.survivor_objects);
+            self.tally.collected(&self.memory, since, live, objects);
+            self.growth.sizer().resume();
+        } else {
+            let live = self.collect_all(program, events);
+            self.tally.collected(&self.memory, since, live, self.old_objects);
+            if !self.nursery.is_empty() {
+                self.pages.give(std::mem::take(&mut self.nursery));
+            }
+            let keep = self.target + reserve(self.target);
+            self.growth.collected(self.occupied(), self.aged + used, keep, &mut self.pages);
+            self.aged = 0;
+        }
+        (self.born_old, self.asked) = (0, false);
+        self.open_nursery();
+        events.phase(Phase::Resume);
+        Outcome::Complete
+    }
+
+    fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
+        if need > LARGE {
+            let bytes = need.saturating_add(self.reserve());
+            return self.growth.on_failure(&self.memory, (self.occupied(), self.aged), bytes, attempts);
+        }
+        let wanted = self.target + reserve(if self.options.ageing { 2 * self.target } else { self.target });
+        let missing = wanted.saturating_sub(self.free_in_blocks() + self.nursery.len() as u64);
+        let left = self.memory.limit() - self.memory.committed();
+        if missing.min(left) > 0 && !std::mem::replace(&mut self.asked, true) {
+            return SizingDecision::Grow(missing.min(left));
+        }
+        self.growth.despair(attempts > 2);
+        let full = !self.growth.allows(self.aged, self.bump.taken().len() as u64 / 4);
+        match attempts {
+            0 | 1 if !full => SizingDecision::Collect(CollectionKind::Minor),
+            0..MAX_ATTEMPTS => SizingDecision::Collect(CollectionKind::Major),
+            _ => SizingDecision::GiveUp,
+        }
+    }
+
+    fn take_dead_hosts(&mut self) -> Vec<HostId> {
+        self.hosts.take_dead()
+    }
+
+    fn usage(&self) -> HeapUsage {
+        let committed = self.memory.committed_bytes();
+        let live = self.tally.live() + self.since();
+        let open: usize = self.region.open().iter().map(Range::len).sum();
+        let rest = self.bump.rest().len() + open + self.survivors.len() - self.survivor_bytes as usize;
+        let free = self.pages.free_bytes() + self.region.free_bytes() + rest as u64;
+        let lists = self.stack.bytes() + self.grey.capacity() as u64 * 4 + self.hosts.bytes() + self.large.metadata();
+        let metadata = self.marks.bytes() + self.region.metadata() + self.remembered.metadata() + lists;
+        HeapUsage { live, free, waste: committed - live - free, metadata, committed }
+    }
+
+    fn counters(&self) -> Counters {
+        let own = vec![
+            ("major_collections", self.tally.major),
+            ("bytes_survived", self.minor_survivors),
+            ("remembered", self.remembered.count()),
+            ("mark_stack_overflows", self.stack.walks()),
+        ];
+        self.tally.counters(&self.memory, self.since(), own)
+    }
+
+    fn for_each_object(&self, visit: &mut dyn FnMut(VMGcRef)) {
+        walk(&self.memory, &self.shapes, self.bump.taken(), &mut *visit);
+        walk(&self.memory, &self.shapes, self.survivors_taken(), &mut *visit);
+        self.region.blocks().for_each(|block| self.marks.iter(block).for_each(|index| visit(at(index))));
+        self.large.for_each(visit);
+    }
+
+    fn check(&self) -> Result<(), Corruption> {
+        check_walk(&self.memory, &self.shapes, self.bump.taken())?;
+        check_walk(&self.memory, &self.shapes, self.survivors_taken())?;
+        for index in self.region.blocks().flat_map(|block| self.marks.iter(block)) {
+            let ty = self.memory.header(&at(index)).ty();
+            if self.shapes.get(ty).is_none() {
+                return Err(Corruption(format!("the old object at {index:#x} has type {ty}, which does not exist")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_edges(&self, edges: &[Edge]) -> Result<(), MissedWrite> {
+        let young = self.young();
+        let missed = |edge: &&Edge| {
+            young.contains(edge.to.raw())
+                && match edge.from {
+                    EdgeSource::Root(kind) => !self.remembered.has_roots(kind),
+                    EdgeSource::Object { index, offset, .. } => {
+                        !young.contains(index) && !self.remembered.has(index, offset)
+                    }
+                }
+        };
+        let Some(edge) = edges.iter().find(missed) else { return Ok(()) };
+        let slot = match edge.from {
+            EdgeSource::Root(_) => None,
+            EdgeSource::Object { index, offset, .. } => Some((index, offset)),
+        };
+        let what = format!("a reference from {:?} to a young object is not remembered", edge.from);
+        Err(MissedWrite { slot, object: edge.to.raw(), what })
+    }
+
+    fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
+        visit(self.bump.rest());
+        visit(self.survivors_taken().end..self.survivors.end);
+        self.region.open().into_iter().for_each(&mut *visit);
+        self.region.for_each_hole(&mut *visit);
+        self.pages.runs().for_each(visit);
+    }
+
+    fn reset(&mut self) {
+        self.remembered.wipe();
+        match self.tally.collections == 0 && self.large.is_empty() {
+            true => self.memory.reset_touched(self.bump.taken()),
+            false => self.memory.reset(),
+        }
+        (self.nursery, self.survivors) = (0..0, 0..0);
+        (self.survivor_bytes, self.survivor_objects) = (0, 0);
+        self.pages.reset();
+        self.region.reset();
+        self.large = Large::default();
+        self.remembered.reset();
+        self.grey = Vec::new();
+        self.stack.reset();
+        self.growth.reset();
+        self.hosts = Hosts::default();
+        self.tally.reset();
+        (self.born_old, self.aged, self.asked) = (0, 0, false);
+        (self.old_objects, self.minor_survivors) = (0, 0);
+        self.begin();
+    }
+
+    fn memory(&self) -> &HeapMemory {
+        &self.memory
+    }
+}

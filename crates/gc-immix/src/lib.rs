@@ -1,0 +1,113 @@
+//! The `immix` collector: mark-region.
+//!
+//! 1. Memory is taken in blocks of 32 KiB, of 128 lines each. Objects are allocated by bumping through *holes*, runs of lines that no
+//!    object of the last collection is on, and through empty blocks when no hole is left.
+//! 2. An object that is longer than a line and longer than the rest of the hole goes to a block of its kind (*overflow allocation*), so
+//!    that the hole is used for what fits. Objects of more than 8 KiB have pages of their own.
+//! 3. A collection traces from the roots and marks objects, and the lines that they are on.
+//! 4. When the heap is in pieces, blocks with many holes become candidates before the trace, and their objects are moved to
+//!    empty blocks while they are traced, as long as there is room (*opportunistic evacuation*): marking and copying are one pass.
+//!    Without candidates the trace can be shared by several threads (`threads`).
+//! 5. A sweep looks at the lines, not at the objects: blocks without a marked line are free, runs of unmarked lines are holes.
+//!
+//! There are no barriers. The memory that objects are in is used where it is free, without a reserve; a collection costs what is live, and
+//! a look at each line.
+//!
+//! S. M. Blackburn and K. S. McKinley, *Immix: a mark-region garbage collector with space efficiency, fast collection, and mutator
+//! performance*, PLDI 2008.
+
+#![forbid(unsafe_code)]
+
+mod heap;
+
+use gc_api::{
+    Collector, CollectorInfo, CollectorOptions, GcCompiler, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory,
+    OptionError, OptionInfo, Reclaims, Shapes,
+};
+use std::sync::Arc;
+
+/// The `immix` collector.
+pub const COLLECTOR: Collector = Collector { info: &INFO, make };
+
+const INFO: CollectorInfo = CollectorInfo {
+    name: "immix",
+    summary: "marks objects and lines, allocates through the holes between them, evacuates blocks that are in pieces",
+    citation: "Blackburn and McKinley, PLDI 2008",
+    moving: true,
+    generational: false,
+    reclaims: Reclaims::Everything,
+    caveat: "",
+    options: &[
+        OptionInfo {
+            key: "defrag",
+            values: "auto, always or never",
+            default: "auto",
+            summary: "evacuate when the heap is in pieces, at each collection, or never: then nothing moves",
+        },
+        OptionInfo {
+            key: "threads",
+            values: "threads (1 to 64)",
+            default: "1",
+            summary: "how many threads trace; a collection that evacuates is traced by one",
+        },
+        OptionInfo {
+            key: "stack",
+            values: "objects (1 to 1073741824)",
+            default: "1048576",
+            summary: "how large the mark stack may become; what does not fit is found again by a walk over the heap",
+        },
+    ],
+    variants: &["defrag=always", "defrag=never:stack=16", "threads=2"],
+};
+
+/// When blocks are evacuated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Defrag {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What was chosen.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    defrag: Defrag,
+    stack: usize,
+    threads: usize,
+}
+
+fn make(options: &CollectorOptions) -> Result<Arc<dyn GcRuntime>, OptionError> {
+    let defrag = match options.choice("defrag", &["auto", "always", "never"])? {
+        "always" => Defrag::Always,
+        "never" => Defrag::Never,
+        _ => Defrag::Auto,
+    };
+    let stack = options.number("stack", 1 << 20, 1..=1 << 30)? as usize;
+    let threads = options.number("threads", 1, 1..=64)? as usize;
+    Ok(Arc::new(Immix(Options { defrag, stack, threads })))
+}
+
+#[derive(Debug)]
+struct Immix(Options);
+
+/// Every default is right: inline bump allocation, no barriers.
+impl GcCompiler for Immix {}
+
+impl GcRuntime for Immix {
+    fn info(&self) -> &'static CollectorInfo {
+        &INFO
+    }
+
+    fn compiler(&self) -> &dyn GcCompiler {
+        self
+    }
+
+    fn new_heap(
+        &self,
+        memory: HeapMemory,
+        shapes: Arc<Shapes>,
+        limits: &HeapLimits,
+    ) -> Result<Box<dyn GcHeap>, HeapError> {
+        Ok(Box::new(heap::ImmixHeap::new(memory, shapes, limits, self.0)?))
+    }
+}

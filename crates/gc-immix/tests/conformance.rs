@@ -1,0 +1,3 @@
+//! The conformance kit.
+
+gc_testkit::conformance!(gc_immix::COLLECTOR, "", "defrag=always", "stack=2", "threads=2");
