@@ -428,6 +428,32 @@ impl HeapMemory {
         unsafe { std::ptr::copy(source as *const u8, target as *mut u8, bytes as usize) }
     }
 
+    /// Copies the `bytes` of an object, a multiple of 8, to where it is to be, which does not overlap where it is. As
+    /// [`copy_bytes`](Self::copy_bytes), and faster for the few words that most objects have.
+    ///
+    /// # Panics
+    /// When a range is not committed, or an index not a multiple of 8.
+    #[inline]
+    pub fn copy_object(&self, to: u32, from: u32, bytes: u32) {
+        const FEW: u32 = 64;
+        if bytes > FEW {
+            return self.copy_bytes((to, 0), (from, 0), bytes);
+        }
+        let source = self.address(from, 0, bytes as u64);
+        let target = self.address(to, 0, bytes as u64);
+        if !(source | target).is_multiple_of(8) {
+            out_of_heap(from, 0);
+        }
+        for word in (0..bytes as usize & !7).step_by(8) {
+            // SAFETY: both ranges are committed (checked by `address`) for as long as `self` lives, aligned (checked above), and only
+            // ever accessed atomically by Rust code.
+            unsafe {
+                let value = (*((source + word) as *const AtomicU64)).load(Relaxed);
+                (*((target + word) as *const AtomicU64)).store(value, Relaxed);
+            }
+        }
+    }
+
     /// Copies `bytes` into the heap at `index + offset`.
     ///
     /// # Panics
@@ -792,6 +818,13 @@ mod tests {
         assert_eq!(memory.load_u32(FIRST_INDEX, 12), 0x0807_0605);
         memory.copy_bytes((FIRST_INDEX, 10), (FIRST_INDEX, 8), 4);
         assert_eq!(memory.load_u64(FIRST_INDEX, 8), 0x0807_0403_0201_0201);
+        for bytes in [8, 64, 72, 4096] {
+            memory.fill_bytes(FIRST_INDEX, 0, 16 << 10, 0x11);
+            memory.fill_bytes(FIRST_INDEX + (8 << 10), 0, bytes, 0x22);
+            memory.copy_object(FIRST_INDEX, FIRST_INDEX + (8 << 10), bytes);
+            assert_eq!(memory.load_u64(FIRST_INDEX, bytes - 8), 0x2222_2222_2222_2222);
+            assert_eq!(memory.load_u64(FIRST_INDEX, bytes), 0x1111_1111_1111_1111);
+        }
     }
 
     #[test]

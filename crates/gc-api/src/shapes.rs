@@ -1,7 +1,10 @@
 //! What the engine tells every collector about types, once: sizes, and which words are references.
 
 use crate::type_graph::{Declared, TypeGraph};
-use crate::{ARRAY_LENGTH_OFFSET, EXTERN_SIZE, EXTERN_TYPE, HEADER_SIZE, HeapMemory, TypeIndex, VMGcRef, align_object};
+use crate::{
+    ARRAY_LENGTH_OFFSET, EXTERN_SIZE, EXTERN_TYPE, HEADER_SIZE, HeapMemory, TypeIndex, VMGcHeader, VMGcRef,
+    align_object,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
@@ -154,6 +157,19 @@ impl Shapes {
         }
     }
 
+    /// Bytes of the object at `index` whose header is `header`: as [`size_of`](Self::size_of), for who has looked at it already.
+    ///
+    /// # Panics
+    /// When the header names no type: the heap is corrupt.
+    #[inline(always)]
+    pub fn size_by_header(&self, memory: &HeapMemory, index: u32, header: VMGcHeader) -> u64 {
+        match self.get(header.ty()) {
+            Some(Shape::Fixed { size, .. }) => *size as u64,
+            Some(shape) => shape.size(memory.load_u32(index, ARRAY_LENGTH_OFFSET)),
+            None => panic!("corrupt heap: the object at {index:#x} has type {}, which does not exist", header.ty()),
+        }
+    }
+
     /// Bytes of the object `object`, a multiple of 8.
     #[inline]
     pub fn size_of(&self, memory: &HeapMemory, object: &VMGcRef) -> u64 {
@@ -190,7 +206,7 @@ const _: () = assert!(HEADER_SIZE == ARRAY_LENGTH_OFFSET);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FIRST_INDEX, GcKind, VMGcHeader};
+    use crate::{FIRST_INDEX, GcKind};
 
     #[test]
     fn sizes_follow_from_shapes() {

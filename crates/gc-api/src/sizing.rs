@@ -122,10 +122,10 @@ impl HeapSizer {
     /// The policy of a heap with these limits, whose collector needs so much more than is usable.
     pub fn new(limits: &HeapLimits, overhead: Overhead) -> HeapSizer {
         let most = overhead.usable(limits.max_bytes);
-        let least = limits.initial_bytes.max(LEAST).min(limits.max_bytes);
-        let initial = if limits.policy == HeapPolicy::Fixed { limits.max_bytes } else { limits.initial_bytes };
-        let sized = |total| overhead.usable(total).min(most);
-        HeapSizer { policy: limits.policy, least: sized(least), most, usable: sized(initial), clock: Clock::default() }
+        // What a collector needs in any case may be more than the initial bytes.
+        let initial = overhead.usable(limits.initial_bytes).max(limits.initial_bytes / 2).min(most);
+        let usable = if limits.policy == HeapPolicy::Fixed { most } else { initial };
+        HeapSizer { policy: limits.policy, least: initial.max(LEAST).min(most), most, usable, clock: Clock::default() }
     }
 
     /// Usable bytes that the heap should have now.

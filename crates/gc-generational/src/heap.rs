@@ -6,7 +6,7 @@ use gc_api::{
     GcKind, HeapError, HeapLimits, HeapMemory, HeapUsage, HostId, MissedWrite, NeedsCollection, NewObject, Outcome,
     Overhead, Phase, RootKind, Roots, Shapes, SizingDecision, SlowOp, VMGcRef, WriteSite,
 };
-use gc_parts::forward::{forwarded, move_object};
+use gc_parts::forward::{forwarded, header, move_object};
 use gc_parts::object::{at, check_walk, index_of, walk, write_new};
 use gc_parts::roots::update_roots;
 use gc_parts::{BLOCK, Bump, Growth, Hosts, LARGE, Large, MarkStack, Marks, PAGE, Pages, Region, Remembered, Tally};
@@ -266,25 +266,27 @@ impl GenerationalHeap {
             if !young.contains(from) {
                 return from;
             }
-            forwarded(memory, from).unwrap_or_else(|| {
-                let bytes = shapes.size_of(memory, &at(from)) as u32;
-                let stays = young.nursery.contains(&from) && bytes <= next.end - next_end;
-                let to = if stays {
-                    next_end += bytes;
-                    next_end - bytes
-                } else {
-                    (promoted, promoted_bytes) = (promoted + 1, promoted_bytes + bytes as u64);
-                    region.take(pages, bytes).expect("pages for all that is young are reserved")
-                };
-                move_object(memory, from, to, bytes);
-                if !stays {
-                    memory.set_header_word(&at(to), memory.header_word(&at(to)) | armed);
-                    marks.mark(to);
-                }
-                grey.push(to);
+            let header = match header(memory, from) {
+                Ok(header) => header,
+                Err(moved) => return moved,
+            };
+            let bytes = shapes.size_by_header(memory, from, header) as u32;
+            let to = if young.nursery.contains(&from) && bytes <= next.end - next_end {
+                let to = next_end;
+                next_end += bytes;
+                move_object(memory, (from, header), to, bytes, 0);
                 to
-            })
+            } else {
+                let to = region.take(pages, bytes).expect("pages for all that is young are reserved");
+                move_object(memory, (from, header), to, bytes, armed);
+                marks.mark(to);
+                (promoted, promoted_bytes) = (promoted + 1, promoted_bytes + bytes as u64);
+                to
+            };
+            grey.push(to);
+            to
         };
+
         events.phase(Phase::Roots);
         // What stays young, and is referred to from what is old.
         let mut again = Vec::new();
@@ -367,19 +369,19 @@ impl GenerationalHeap {
             }
             let is_young = young.contains(object);
             if is_young || evacuating {
-                if let Some(to) = forwarded(memory, object) {
-                    return to;
-                }
+                let header = match header(memory, object) {
+                    Ok(header) => header,
+                    Err(moved) => return moved,
+                };
                 if stack.is_full() {
                     return object;
                 }
-                let bytes = shapes.size_of(memory, &at(object)) as u32;
+                let bytes = shapes.size_by_header(memory, object, header) as u32;
                 let with_waste = bytes as u64 * 4 / 3;
                 if is_young || with_waste <= spare && region.is_candidate(object) {
                     spare -= if is_young { 0 } else { with_waste };
                     let to = region.take(pages, bytes).expect("pages for all that is young are reserved");
-                    move_object(memory, object, to, bytes);
-                    memory.set_header_word(&at(to), memory.header_word(&at(to)) | armed);
+                    move_object(memory, (object, header), to, bytes, armed);
                     stack.push(to, |to| marks.mark(to));
                     tally.copied += bytes as u64;
                     return to;

@@ -5,7 +5,7 @@ use gc_api::{
     Collection, Corruption, Counters, FIRST_INDEX, GcEvents, GcHeap, HeapError, HeapLimits, HeapMemory, HeapUsage,
     HostId, NeedsCollection, NewObject, Outcome, Overhead, Phase, RootKind, Roots, Shapes, SizingDecision, VMGcRef,
 };
-use gc_parts::forward::{forwarded, move_object};
+use gc_parts::forward::{forwarded, header, move_object};
 use gc_parts::object::{at, check_walk, walk, write_new};
 use gc_parts::parallel;
 use gc_parts::roots::update_roots;
@@ -155,13 +155,14 @@ impl ImmixHeap {
                 return object;
             }
             if moving {
-                if let Some(to) = forwarded(memory, object) {
-                    return to;
-                }
+                let header = match header(memory, object) {
+                    Ok(header) => header,
+                    Err(moved) => return moved,
+                };
                 if region.is_candidate(object) && !stack.is_full() {
-                    let bytes = shapes.size_of(memory, &at(object)) as u32;
+                    let bytes = shapes.size_by_header(memory, object, header) as u32;
                     if let Some(to) = region.take(pages, bytes) {
-                        move_object(memory, object, to, bytes);
+                        move_object(memory, (object, header), to, bytes, 0);
                         stack.push(to, |to| marks.mark(to));
                         tally.copied += bytes as u64;
                         return to;

@@ -22,8 +22,8 @@ use gc_api::{
     NeedsCollection, NewObject, OBJECT_ALIGN, OptionError, Outcome, Overhead, Phase, Reclaims, RootKind, Roots, Shapes,
     SizingDecision, VMGcRef,
 };
-use gc_parts::forward::{forwarded, move_object};
-use gc_parts::object::{at, check_walk, walk, write_new};
+use gc_parts::forward::{forwarded, header, move_object};
+use gc_parts::object::{check_walk, walk, write_new};
 use gc_parts::roots::update_roots;
 use gc_parts::{Bump, Hosts, Tally, cheney};
 use std::cell::Cell;
@@ -179,12 +179,15 @@ impl GcHeap for SemispaceHeap {
         let SemispaceHeap { memory, shapes, bump, tally, hosts, .. } = self;
         let free = Cell::new(to_space.start);
         let mut copy = |from: u32| {
-            forwarded(memory, from).unwrap_or_else(|| {
-                let bytes = shapes.size_of(memory, &at(from)) as u32;
-                let to = free.replace(free.get() + bytes);
-                move_object(memory, from, to, bytes);
-                to
-            })
+            header(memory, from).map_or_else(
+                |moved| moved,
+                |header| {
+                    let bytes = shapes.size_by_header(memory, from, header) as u32;
+                    let to = free.replace(free.get() + bytes);
+                    move_object(memory, (from, header), to, bytes, 0);
+                    to
+                },
+            )
         };
 
         events.phase(Phase::Roots);
