@@ -20,6 +20,9 @@ const MOST_OBJECTS_EACH: u64 = 45_000;
 /// Collections a run: a heap of a thousand objects is verified so often, a larger one less.
 const COLLECTIONS: u64 = 25;
 
+/// A program is run under one in so many of the collectors with options.
+const VARIANTS_TAKE_TURNS: usize = 4;
+
 /// The number in a line of `--stats`.
 fn counter(ended: &Ended, name: &str) -> u64 {
     let line = ended.stderr.lines().find(|line| line.trim_start().starts_with(name));
@@ -42,17 +45,18 @@ fn check(runs: &[Run], at_least: usize) {
         let every = (objects / times).max(1);
         let probability = 1.0 / every as f64;
         let modes = [format!("alloc:{every},move"), format!("random:11:{probability:.6},poison")];
-        for (number, gc) in collectors::specs().enumerate() {
-            // Collectors with options take turns.
-            let modes = if gc.contains(':') { &modes[number % 2..][..1] } else { &modes[..] };
-            for zeal in modes {
-                let ended = run.with(&["--gc", &gc, "--verify", "--zeal", zeal, "--stats"]);
-                let collections = counter(&ended, "collections");
-                assert_eq!(ended.ok(), run.expected, "{run:?} under {gc} with {zeal}");
-                // A collector that refuses to collect is verified all the same, but counts none.
-                let forced = if zeal.starts_with("alloc") && collects(&gc) { objects / every } else { 0 };
-                assert!(collections >= forced, "{collections} of {forced} collections: {run:?} under {gc} with {zeal}");
-            }
+        // Collectors take turns with the modes, and those with options also with the programs.
+        let plain = collectors::names().map(String::from).enumerate();
+        let variants =
+            collectors::variants().enumerate().filter(|(number, _)| (number + programs) % VARIANTS_TAKE_TURNS == 0);
+        for (number, gc) in plain.chain(variants) {
+            let zeal = &modes[(number + programs / VARIANTS_TAKE_TURNS) % 2];
+            let ended = run.with(&["--gc", &gc, "--verify", "--zeal", zeal, "--stats"]);
+            let collections = counter(&ended, "collections");
+            assert_eq!(ended.ok(), run.expected, "{run:?} under {gc} with {zeal}");
+            // A collector that refuses to collect is verified all the same, but counts none.
+            let forced = if zeal.starts_with("alloc") && collects(&gc) { objects / every } else { 0 };
+            assert!(collections >= forced, "{collections} of {forced} collections: {run:?} under {gc} with {zeal}");
         }
     }
     assert!(programs >= at_least, "only {programs} programs were small enough");
