@@ -322,7 +322,7 @@ mod tests {
             let class = Fits::class_of(bytes);
             let cell = Fits::cell_bytes(class);
             assert!(bytes <= cell && (class == 0 || Fits::cell_bytes(class - 1) < bytes), "{bytes}");
-            assert!(cell % 8 == 0 && (bytes > EXACT || cell == bytes), "{bytes} in {cell}");
+            assert!(cell.is_multiple_of(8) && (bytes > EXACT || cell == bytes), "{bytes} in {cell}");
             assert!(BLOCK % cell <= BLOCK / 8 && cell - bytes <= cell / 3, "{bytes} in {cell}");
         }
     }

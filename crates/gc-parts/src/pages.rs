@@ -165,7 +165,7 @@ mod tests {
         pages.give(FIRST + PAGE..FIRST + 6 * PAGE);
         pages.give(one);
         pages.give(block);
-        assert_eq!(pages.runs().collect::<Vec<_>>(), [FIRST..FIRST + 64 * PAGE]);
+        assert!(pages.runs().eq(std::iter::once(FIRST..FIRST + 64 * PAGE)));
         assert_eq!(pages.take(65 * PAGE as u64, PAGE), None);
         assert_eq!((pages.free_pieces(PAGE), pages.free_pieces(8 * PAGE)), (64, 8));
         pages.take(1, PAGE).unwrap();
@@ -198,7 +198,7 @@ mod tests {
                 if choice < 7 {
                     let align = PAGE << align;
                     if let Some(new) = pages.take(bytes, align) {
-                        prop_assert!(new.start % align == 0 && new.len() as u64 >= bytes && new.len() as u64 - bytes < PAGE as u64);
+                        prop_assert!(new.start.is_multiple_of(align) && new.len() as u64 >= bytes && new.len() as u64 - bytes < PAGE as u64);
                         prop_assert!(taken.iter().all(|old| old.end <= new.start || new.end <= old.start));
                         taken.push(new);
                     }
