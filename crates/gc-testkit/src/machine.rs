@@ -245,7 +245,7 @@ impl Machine {
             Outcome::Refused => {
                 let reclaims = self.runtime.info().reclaims;
                 require(reclaims == Reclaims::Nothing, Check::Collection, || {
-                    format!("a collector that {} refuses to collect", reclaims.name())
+                    format!("it refuses, and claims: {}", reclaims.name())
                 })?;
             }
         }
