@@ -104,3 +104,22 @@ fn only_the_list_names_collectors() {
         }
     }
 }
+
+/// They are built with `--locked`, and nothing else looks at them.
+#[test]
+fn the_other_workspaces_have_every_collector_in_their_lock_files() {
+    let metadata = metadata();
+    for file in ["fuzz/Cargo.lock", "benches/peers/Cargo.lock"] {
+        let path = metadata.workspace_root.join(file);
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        for collector in collectors(&metadata) {
+            let entry = format!("name = \"{}\"\n", collector.name);
+            let manifest = metadata.workspace_root.join(file.replace(".lock", ".toml"));
+            assert!(
+                text.contains(&entry),
+                "{file} lacks {}: `cargo metadata --manifest-path {manifest}`",
+                collector.name
+            );
+        }
+    }
+}
