@@ -87,32 +87,38 @@ impl VMGcHeader {
     ///
     /// # Panics
     /// When `bits` has more than 26 bits.
+    #[inline]
     pub const fn new(kind: GcKind, ty: TypeIndex, bits: u32) -> Self {
         assert!(bits <= COLLECTOR_MASK);
         VMGcHeader { word: kind.header_bits() | bits, ty }
     }
 
     /// The header as one little-endian 64-bit word, as it stands in the heap.
+    #[inline]
     pub const fn to_u64(self) -> u64 {
         self.word as u64 | (self.ty as u64) << 32
     }
 
     /// The header in a 64-bit word of the heap.
+    #[inline]
     pub const fn from_u64(raw: u64) -> Self {
         VMGcHeader { word: raw as u32, ty: (raw >> 32) as u32 }
     }
 
     /// What the object is.
+    #[inline]
     pub const fn kind(self) -> GcKind {
         GcKind::of_header(self.word)
     }
 
     /// The object's canonical type.
+    #[inline]
     pub const fn ty(self) -> TypeIndex {
         self.ty
     }
 
     /// The collector's 26 bits.
+    #[inline]
     pub const fn bits(self) -> u32 {
         self.word & COLLECTOR_MASK
     }
