@@ -17,7 +17,7 @@
 use crate::sys::{Protection, Reservation, page_size};
 use crate::{HeapError, OBJECT_ALIGN, VMGcHeader, VMGcRef};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 
 /// The first index at which an object can start; everything below faults.
@@ -373,23 +373,6 @@ impl HeapMemory {
     #[inline]
     pub fn header_word(&self, object: &VMGcRef) -> u32 {
         self.load_u32(object.raw(), VMGcHeader::WORD_OFFSET)
-    }
-
-    /// Replaces the whole header of `object` by `new` if it is still `old`; otherwise gives what it is. Acquires and releases,
-    /// so that a thread that finds a header by another's exchange sees what that had written before.
-    ///
-    /// # Errors
-    /// Another thread was first.
-    #[inline]
-    pub fn exchange_header(&self, object: &VMGcRef, old: u64, new: u64) -> Result<(), u64> {
-        let address = self.address(object.raw(), 0, 8);
-        if !address.is_multiple_of(8) {
-            out_of_heap(object.raw(), 0);
-        }
-        // SAFETY: committed (checked by `address`) for as long as `self` lives, aligned (checked above), and only ever accessed
-        // atomically by Rust code.
-        let header = unsafe { &*(address as *const AtomicU64) };
-        header.compare_exchange(old, new, AcqRel, Acquire).map(drop)
     }
 
     /// Replaces the header's first word.

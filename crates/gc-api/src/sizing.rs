@@ -14,7 +14,7 @@
 //! ```
 //!
 //! The square roots are those of M. Kirisame, P. Shenoy and P. Panchekha, *Optimal heap limits for reducing browser memory use*,
-//! OOPSLA 2022, §3: among heaps that share a memory, the time of collections falls by the same amount for the last byte given to
+//! OOPSLA 2022: among heaps that share a memory, the time of collections falls by the same amount for the last byte given to
 //! each exactly if the bytes beyond the live ones follow that rule. `sqrt` takes the speeds to be the same everywhere. `c` says what
 //! a byte is worth, in the share of the program's time that collections may take for it. Only `membalancer` looks at a clock: under the others the
 //! same program collects at the same allocations in every run.
@@ -29,7 +29,7 @@ const LEAST: u64 = 4 << 20;
 const SQRT_BYTES: f64 = (16 << 20) as f64;
 /// What a byte is worth to `membalancer`: 1 % of the program's time for a MiB.
 const WORTH: f64 = 0.01 / (1 << 20) as f64;
-/// Weight of what was measured before, beside what was measured last (§4.2 of the paper smooths with this constant).
+/// Weight of what was measured before, beside what was measured last.
 const SMOOTHING: f64 = 0.5;
 
 /// How the size of a heap follows from what is live in it.

@@ -321,7 +321,12 @@ impl GenerationalHeap {
         if next_end == next.start {
             remembered.forget_roots();
         }
-        self.hosts.sweep(memory, |host| if young.contains(host) { forwarded(memory, host) } else { Some(host) });
+        let fate = |host| if young.contains(host) { forwarded(memory, host) } else { Some(host) };
+        match young.survivors.is_empty() && next.is_empty() {
+            true => self.hosts.sweep_young(memory, fate),
+            // Those that have survived one collection are not old.
+            false => self.hosts.sweep(memory, fate),
+        }
         let stayed = (next_end - next.start) as u64;
         tally.traced += objects;
         tally.copied += promoted_bytes + stayed;

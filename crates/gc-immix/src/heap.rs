@@ -296,8 +296,7 @@ impl GcHeap for ImmixHeap {
     }
 
     fn reset(&mut self) {
-        let large =
-            self.large.young().iter().map(|index| *index + self.shapes.size_of(&self.memory, &at(*index)) as u32);
+        let large = self.large.iter().map(|index| index + self.shapes.size_of(&self.memory, &at(index)) as u32);
         let end = self.fresh().map(|objects| objects.end).chain(large).max().unwrap_or_default();
         match self.tally.collections {
             0 => self.memory.reset_touched(FIRST_INDEX..end),

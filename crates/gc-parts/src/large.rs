@@ -13,11 +13,8 @@ pub const LARGE: u64 = 8 << 10;
 /// The large objects. Cost: allocation takes a run of pages; a sweep looks at each object's mark.
 #[derive(Default, Debug)]
 pub struct Large {
-    /// Where they are. Those from `old` on were allocated since the last sweep.
-    objects: Vec<u32>,
-    old: usize,
-    /// The same, in order.
-    by_index: BTreeSet<u32>,
+    /// Where they are.
+    objects: BTreeSet<u32>,
     /// Bytes of those objects, and of their pages.
     bytes: u64,
     paged: u64,
@@ -34,8 +31,7 @@ impl Large {
 
     /// An object of `bytes` is on these pages.
     pub fn add(&mut self, taken: Range<u32>, bytes: u64) -> u32 {
-        self.objects.push(taken.start);
-        self.by_index.insert(taken.start);
+        self.objects.insert(taken.start);
         self.bytes += bytes;
         self.new_bytes += bytes;
         self.paged += taken.len() as u64;
@@ -67,49 +63,36 @@ impl Large {
         self.objects.is_empty()
     }
 
-    /// Those allocated since the last sweep.
-    pub fn young(&self) -> &[u32] {
-        &self.objects[self.old..]
-    }
-
     /// Unmarks them all.
     pub fn unmark(&self, marks: &Marks) {
         self.objects.iter().for_each(|index| marks.clear(*index..*index + 8));
     }
 
-    /// Frees those that are not marked. The others are old then.
+    /// Frees those that are not marked.
     pub fn sweep(&mut self, memory: &HeapMemory, shapes: &Shapes, pages: &mut Pages, marks: &Marks) {
-        self.old = 0;
-        self.sweep_young(memory, shapes, pages, marks);
-    }
-
-    /// As [`sweep`](Self::sweep), of the young ones alone.
-    pub fn sweep_young(&mut self, memory: &HeapMemory, shapes: &Shapes, pages: &mut Pages, marks: &Marks) {
-        let young = self.objects.split_off(self.old);
-        for index in young {
-            if marks.get(index) {
-                self.objects.push(index);
-                continue;
+        let Large { objects, bytes, paged, new_bytes } = self;
+        objects.retain(|index| {
+            let live = marks.get(*index);
+            if !live {
+                let size = shapes.size_of(memory, &at(*index));
+                let run = *index..*index + (size as u32).next_multiple_of(PAGE);
+                *bytes -= size;
+                *paged -= run.len() as u64;
+                pages.give(run);
             }
-            self.by_index.remove(&index);
-            let bytes = shapes.size_of(memory, &at(index));
-            let run = index..index + (bytes as u32).next_multiple_of(PAGE);
-            self.bytes -= bytes;
-            self.paged -= run.len() as u64;
-            pages.give(run);
-        }
-        self.old = self.objects.len();
-        self.new_bytes = 0;
+            live
+        });
+        *new_bytes = 0;
     }
 
-    /// Where they are, in no order.
+    /// Where they are, lowest first.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.objects.iter().copied()
     }
 
     /// The object on whose pages `index` lies.
     pub fn find(&self, index: u32) -> Option<u32> {
-        self.by_index.range(..=index).next_back().copied()
+        self.objects.range(..=index).next_back().copied()
     }
 
     /// Visits each.
@@ -117,9 +100,9 @@ impl Large {
         self.objects.iter().for_each(|index| visit(at(*index)));
     }
 
-    /// Bytes of the list.
+    /// Bytes of the list, roughly.
     pub fn metadata(&self) -> u64 {
-        self.objects.capacity() as u64 * 4 + self.by_index.len() as u64 * 8
+        self.objects.len() as u64 * 8
     }
 }
 
@@ -154,9 +137,8 @@ mod tests {
         let size = Shape::array(0, false).size(50_000);
         assert_eq!((large.len(), large.bytes(), large.new_bytes()), (1, size, 0));
         assert_eq!(pages.free_bytes() + large.paged(), free);
+        assert_eq!((large.find(objects[1] + 8), large.find(objects[1] - 8)), (Some(objects[1]), None));
         large.unmark(&marks);
-        large.sweep_young(&memory, &shapes, &mut pages, &marks);
-        assert_eq!(large.len(), 1, "it is old");
         large.sweep(&memory, &shapes, &mut pages, &marks);
         assert_eq!((large.is_empty(), pages.free_bytes()), (true, free));
     }

@@ -125,7 +125,9 @@ impl Remembered {
             Barrier::ObjectLog => {
                 let word = self.memory.header_word(&at(object));
                 if word & UNLOGGED == 0 {
-                } else if word & BY_CARDS == 0 {
+                    return;
+                }
+                if word & BY_CARDS == 0 {
                     self.memory.set_header_word(&at(object), word & !UNLOGGED);
                     self.push(object);
                 } else if self.table.get(object + offset) == 0 {
