@@ -192,14 +192,15 @@ impl GenerationalHeap {
         object
     }
 
-    /// Takes pages for the nursery: as many as it should have, or as many as the heap has room for.
+    /// Takes pages for the nursery: as many as it should have, or as many as the heap has room for, or none if what is old needs
+    /// them.
     fn open_nursery(&mut self) {
         if !self.nursery.is_empty() {
             self.pages.give(std::mem::take(&mut self.nursery));
         }
         let spare = self.spare();
         let room = if self.options.ageing { spare * 2 / 7 } else { spare * 3 / 7 };
-        let mut bytes = self.target.min(room) / PAGE as u64 * PAGE as u64;
+        let mut bytes = if self.growth.is_desperate() { 0 } else { self.target.min(room) / PAGE as u64 * PAGE as u64 };
         while bytes >= LEAST_NURSERY {
             self.nursery = self.pages.take(bytes, PAGE).unwrap_or_default();
             if !self.nursery.is_empty() && self.has_reserve() {
@@ -510,8 +511,14 @@ impl GcHeap for GenerationalHeap {
 
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
         if need > LARGE {
-            let bytes = need.saturating_add(self.reserve());
-            return self.growth.on_failure(&self.memory, (self.occupied(), self.aged), bytes, attempts);
+            let decision = self.growth.on_failure(&self.memory, (self.occupied(), self.aged), need, attempts);
+            return match decision {
+                SizingDecision::Grow(bytes) => {
+                    let left = self.memory.limit() - self.memory.committed();
+                    SizingDecision::Grow((bytes + self.reserve()).min(left))
+                }
+                decision => decision,
+            };
         }
         let wanted = self.target + reserve(if self.options.ageing { 2 * self.target } else { self.target });
         let missing = wanted.saturating_sub(self.free_in_blocks() + self.nursery.len() as u64);

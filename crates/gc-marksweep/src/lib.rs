@@ -24,7 +24,7 @@ use gc_api::{
 };
 use gc_parts::object::{at, write_new};
 use gc_parts::roots::update_roots;
-use gc_parts::{BLOCK, EXACT, Fits, Growth, Hosts, LARGE, Large, MarkStack, Marks, Pages, RUNS, Tally};
+use gc_parts::{EXACT, Fits, Growth, Hosts, Large, MarkStack, Marks, Pages, RUNS, Tally};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -122,10 +122,10 @@ impl MarkSweepHeap {
     /// Room for an object: in a cell, or on pages of its own. When all else has failed, in a larger cell or on pages that are too large.
     fn find(&mut self, bytes: u64) -> Option<u32> {
         let since = self.since();
-        if bytes > LARGE {
+        if bytes > self.fits.largest() {
             return self.growth.allows(since, bytes).then(|| self.large.take(&mut self.pages, bytes))?;
         }
-        let allowed = self.growth.allows(since, BLOCK as u64);
+        let allowed = self.growth.allows(since, self.fits.block() as u64);
         let MarkSweepHeap { fits, pages, marks, large, growth, .. } = self;
         let found = fits.take(pages, marks, bytes as u32, allowed);
         if found.is_some() || !growth.is_desperate() {
@@ -191,7 +191,7 @@ impl GcHeap for MarkSweepHeap {
     }
 
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
-        let bytes = if need > LARGE { need } else { BLOCK as u64 };
+        let bytes = if need > self.fits.largest() { need } else { self.fits.block() as u64 };
         let (live, since) = (self.tally.live(), self.since());
         self.growth.on_failure(&self.memory, (live, since), bytes, attempts)
     }

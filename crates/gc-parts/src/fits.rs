@@ -11,8 +11,9 @@
 //! IWMM 1995, §3.6. Lazy sweeping: R. J. M. Hughes, *A semi-incremental garbage collection algorithm*, Software: Practice and
 //! Experience 1982.
 
+use crate::LARGE;
 use crate::mark::Marks;
-use crate::pages::Pages;
+use crate::pages::{PAGE, Pages};
 use crate::region::BLOCK;
 use gc_api::{Cell, HeapMemory};
 use std::ops::Range;
@@ -25,6 +26,8 @@ pub const RUNS: Cell = Cell::own(0);
 const COARSE: [u32; 20] =
     [192, 224, 256, 304, 352, 408, 464, 544, 648, 816, 1024, 1248, 1560, 1920, 2336, 2976, 4096, 5456, 6552, 8192];
 const SIZES: usize = EXACT as usize / 8 + COARSE.len();
+/// A small heap has smaller blocks: so many of them, to have some for each size.
+const BLOCKS: u64 = 64;
 
 /// A class of cells that are equally large.
 #[derive(Clone, Default, Debug)]
@@ -51,6 +54,8 @@ struct Block {
 #[derive(Debug)]
 pub struct Fits {
     memory: HeapMemory,
+    /// Bytes of a block.
+    block: u32,
     classes: Vec<Class>,
     /// By index, from 0; `None` if the block is not one of these.
     blocks: Vec<Option<Block>>,
@@ -66,7 +71,9 @@ pub struct Fits {
 impl Fits {
     /// No blocks.
     pub fn new(memory: HeapMemory) -> Fits {
-        let mut fits = Fits { memory, classes: Vec::new(), blocks: Vec::new(), owned: 0, used: 0, coarse: 0, spare: 0 };
+        let block = (memory.limit_bytes() / BLOCKS).clamp(PAGE as u64, BLOCK as u64).ilog2();
+        let (classes, blocks) = (Vec::new(), Vec::new());
+        let mut fits = Fits { memory, block: 1 << block, classes, blocks, owned: 0, used: 0, coarse: 0, spare: 0 };
         fits.reset();
         fits
     }
@@ -79,9 +86,19 @@ impl Fits {
         (self.used, self.coarse, self.spare) = (0, 0, 0);
     }
 
+    /// Bytes of a block: 32 KiB, or less in a heap of less than 2 MiB.
+    pub fn block(&self) -> u32 {
+        self.block
+    }
+
+    /// Bytes of the largest object that there are cells for.
+    pub fn largest(&self) -> u64 {
+        LARGE.min(self.block as u64)
+    }
+
     /// Bytes of all blocks.
     pub fn bytes(&self) -> u64 {
-        self.owned as u64 * BLOCK as u64
+        self.owned as u64 * self.block as u64
     }
 
     /// Bytes of the objects allocated since the last trace.
@@ -155,7 +172,7 @@ impl Fits {
 
     // Allocation.
 
-    /// A cell for an object of `bytes`, no more than [`LARGE`](crate::LARGE). Takes a block if there is none and it is `allowed`.
+    /// A cell for an object of `bytes`, no more than [`largest`](Fits::largest). Takes a block if there is none and it is `allowed`.
     /// Cost: a look at each marked cell that is passed.
     pub fn take(&mut self, pages: &mut Pages, marks: &Marks, bytes: u32, allowed: bool) -> Option<u32> {
         let class = Self::class_of(bytes);
@@ -171,8 +188,8 @@ impl Fits {
                 if !allowed {
                     return None;
                 }
-                let block = pages.take(BLOCK as u64, BLOCK)?;
-                self.enter(class, block.start / BLOCK);
+                let block = pages.take(self.block as u64, self.block)?;
+                self.enter(class, block.start / self.block);
                 self.owned += 1;
             }
         }
@@ -221,13 +238,13 @@ impl Fits {
         }
         self.blocks[number as usize] = Some(Block { class: class as u8, swept: true });
         self.classes[class].current = Some(number);
-        self.classes[class].rest = Self::cells_in(class, number);
+        self.classes[class].rest = self.cells_in(class, number);
     }
 
     /// Where the cells of a block are.
-    fn cells_in(class: usize, number: u32) -> Range<u32> {
+    fn cells_in(&self, class: usize, number: u32) -> Range<u32> {
         let cell = Self::cell_bytes(class);
-        number * BLOCK..number * BLOCK + BLOCK / cell * cell
+        number * self.block..number * self.block + self.block / cell * cell
     }
 
     // Collection.
@@ -238,7 +255,7 @@ impl Fits {
 
     /// The blocks, lowest first.
     pub fn blocks(&self) -> impl Iterator<Item = Range<u32>> + '_ {
-        self.owned().map(|(number, _)| number * BLOCK..(number + 1) * BLOCK)
+        self.owned().map(|(number, _)| number * self.block..(number + 1) * self.block)
     }
 
     /// After a trace: gives blocks without a mark back, and has the others gone through anew. Cost: 64 loads for each empty block, and
@@ -251,7 +268,7 @@ impl Fits {
         (self.used, self.coarse, self.spare) = (0, 0, 0);
         for number in (0..self.blocks.len() as u32).rev() {
             let Some(Block { class, .. }) = self.blocks[number as usize] else { continue };
-            let block = number * BLOCK..(number + 1) * BLOCK;
+            let block = number * self.block..(number + 1) * self.block;
             if marks.iter(block.clone()).next().is_none() {
                 self.blocks[number as usize] = None;
                 self.owned -= 1;
@@ -268,7 +285,7 @@ impl Fits {
     /// What is left of the current run where it is in this block; else where it would be: all cells before hold objects.
     fn boundary(&self, number: u32, block: Block) -> Range<u32> {
         let class = block.class as usize;
-        let cells = Self::cells_in(class, number);
+        let cells = self.cells_in(class, number);
         let run = self.run(class);
         match (block.swept, self.classes[class].current == Some(number)) {
             (true, true) if cells.start <= run.start && run.end <= cells.end && run.end > 0 => run,
@@ -281,7 +298,7 @@ impl Fits {
     /// Visits each object.
     pub fn for_each(&self, marks: &Marks, mut visit: impl FnMut(u32)) {
         for (number, block) in self.owned() {
-            let cells = Self::cells_in(block.class as usize, number);
+            let cells = self.cells_in(block.class as usize, number);
             let run = self.boundary(number, block);
             (cells.start..run.start).step_by(Self::cell_bytes(block.class as usize) as usize).for_each(&mut visit);
             marks.iter(run.end..cells.end).for_each(&mut visit);
@@ -292,7 +309,7 @@ impl Fits {
     pub fn for_each_free(&self, marks: &Marks, mut visit: impl FnMut(Range<u32>)) {
         for (number, block) in self.owned() {
             let cell = Self::cell_bytes(block.class as usize);
-            let cells = Self::cells_in(block.class as usize, number);
+            let cells = self.cells_in(block.class as usize, number);
             let run = self.boundary(number, block);
             visit(run.clone());
             let mut from = run.end;
@@ -307,7 +324,6 @@ impl Fits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LARGE;
     use gc_api::FIRST_INDEX;
 
     fn fits() -> (Fits, Pages, Marks) {

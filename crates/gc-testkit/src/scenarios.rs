@@ -168,6 +168,12 @@ const LARGE: &[(&str, &str, &str)] = &[
          list $0 refs 80000 host\nextern $4\nnull $0\nchurn $1 pair 0 2000\nlist $0 pair 500 typed\ncollect full",
     ),
     (
+        "a tiny heap has room for a large object",
+        "heap limit=204800 initial=204800 zeal=0 count=1 faults=1 again=1",
+        "new $0 refs 2046 $0 inline\nnull $0\ncollect full\nextern $0\nnew $0 node 0 $0 inline\nnew $0 mixed 0 $0 inline\nnew $0 wide 0 $0 inline
+         new $0 refs 4 $0 inline\nnew $0 refs 6 $0 inline\nnew $0 shorts 4091 $0 inline\nnew $0 bytes 12000 $8 inline\nchurn $1 pair 0 20000\nchurn $1 bytes 9000 40\ncollect full",
+    ),
+    (
         "garbage makes room without end",
         "heap limit=4194304 initial=65536 zeal=0 count=1 faults=1 again=0",
         "new $0 refs 100 $8 inline\neach $0 pair 0 inline\nchurn $2 pair 0 20000\nchurn $2 bytes 100 5000\neach $0 refs 5 inline\nchurn $2 wide 0 500\nchurn $2 bytes 20000 300
