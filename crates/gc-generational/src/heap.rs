@@ -1,15 +1,15 @@
 //! The heap of one store: allocation, minor and major collections, then sizes.
 
-use crate::{Defrag, Options};
+use crate::Options;
 use gc_api::{
-    BulkWrite, Collection, CollectionKind, Corruption, Counters, Edge, EdgeSource, FIRST_INDEX, GcEvents, GcHeap,
-    GcKind, HeapError, HeapLimits, HeapMemory, HeapUsage, HostId, MissedWrite, NeedsCollection, NewObject, Outcome,
-    Overhead, Phase, RootKind, Roots, Shapes, SizingDecision, SlowOp, VMGcRef, WriteSite,
+    BulkWrite, Collection, CollectionKind, Corruption, Counters, Edge, EdgeSource, GcEvents, GcHeap, GcKind, HeapError,
+    HeapLimits, HeapMemory, HeapUsage, HostId, MissedWrite, NeedsCollection, NewObject, Outcome, Overhead, Phase,
+    RootKind, Roots, Shapes, SizingDecision, SlowOp, VMGcRef, WriteSite,
 };
 use gc_parts::forward::{forwarded, header, move_object};
 use gc_parts::object::{at, check_walk, index_of, walk, write_new};
 use gc_parts::roots::update_roots;
-use gc_parts::{BLOCK, Bump, Growth, Hosts, LARGE, Large, MarkStack, Marks, PAGE, Pages, Region, Remembered, Tally};
+use gc_parts::{BLOCK, Bump, Growth, Hosts, LARGE, MarkRegion, Moves, PAGE, Remembered, Tally};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,8 +25,6 @@ const NURSERY_PART: u64 = 6;
 const METADATA: u64 = 22;
 /// Blocks that copying leaves open.
 const OPEN_BLOCKS: u64 = 3 * BLOCK as u64;
-/// The old space is in pieces when more than this part of its blocks' bytes was in holes after the last major collection.
-const IN_PIECES: u64 = 4;
 /// Failures of one allocation after which nothing more is tried.
 const MAX_ATTEMPTS: u32 = 6;
 
@@ -64,8 +62,6 @@ pub struct GenerationalHeap {
     memory: HeapMemory,
     shapes: Arc<Shapes>,
     options: Options,
-    always_move: bool,
-    pages: Pages,
     nursery: Range<u32>,
     /// In the nursery.
     bump: Bump,
@@ -76,15 +72,11 @@ pub struct GenerationalHeap {
     /// How large the nursery should be.
     target: u64,
     largest: u64,
-    /// Old objects, but for large ones, are in blocks, and marked.
-    region: Region,
-    large: Large,
-    marks: Marks,
+    /// Old objects, which are marked, and the pages of all.
+    space: MarkRegion,
     remembered: Remembered,
     /// Survivors whose slots are to be looked at, in a minor collection.
     grey: Vec<u32>,
-    /// The same in a major one.
-    stack: MarkStack,
     growth: Growth,
     /// Bytes that were allocated old since the last collection, and that became old since the last major one.
     born_old: u64,
@@ -104,12 +96,9 @@ impl GenerationalHeap {
         limits: &HeapLimits,
         options: Options,
     ) -> Result<GenerationalHeap, HeapError> {
-        let initial = limits.initial_bytes.min(memory.limit_bytes());
-        memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
         let largest = options.nursery.unwrap_or(LARGE_NURSERY).min(limits.max_bytes / NURSERY_PART);
         let fixed = (largest + reserve(largest)).min(limits.max_bytes / 2);
         let mut heap = GenerationalHeap {
-            pages: Pages::new(memory.clone()),
             nursery: 0..0,
             bump: Bump::new(memory.clone()),
             survivors: 0..0,
@@ -117,12 +106,9 @@ impl GenerationalHeap {
             survivor_objects: 0,
             target: 0,
             largest,
-            region: Region::new(&memory)?,
-            large: Large::default(),
-            marks: Marks::new(&memory)?,
+            space: MarkRegion::new(&memory, shapes.clone(), limits, (options.defrag, options.stack))?,
             remembered: Remembered::new(&memory, options.barrier)?,
             grey: Vec::new(),
-            stack: MarkStack::new(options.stack),
             growth: Growth::new(limits, Overhead { fixed, per_mille: METADATA }),
             born_old: 0,
             aged: 0,
@@ -132,7 +118,6 @@ impl GenerationalHeap {
             minor_survivors: 0,
             tally: Tally::new(limits),
             options,
-            always_move: limits.always_move && options.defrag != Defrag::Never,
             memory,
             shapes,
         };
@@ -166,25 +151,25 @@ impl GenerationalHeap {
             if young || !self.growth.is_desperate() {
                 return None;
             }
-            let index = self.region.take(&mut self.pages, new.size as u32)?;
+            let index = self.space.region.take(&mut self.space.pages, new.size as u32)?;
             if new.host.is_some() {
                 self.hosts.add(index);
             }
             return Some(self.make_old(index, new, false));
         }
         let allowed = self.growth.allows(self.aged, new.size);
-        let pages = allowed.then(|| self.pages.take(new.size, PAGE))??;
+        let pages = allowed.then(|| self.space.pages.take(new.size, PAGE))??;
         if !self.has_reserve() {
-            self.pages.give(pages);
+            self.space.pages.give(pages);
             return None;
         }
-        let index = self.large.add(pages, new.size);
+        let index = self.space.large.add(pages, new.size);
         Some(self.make_old(index, new, new.kind == GcKind::ARRAY))
     }
 
     fn make_old(&mut self, index: u32, new: &NewObject, by_cards: bool) -> VMGcRef {
         let object = write_new(&self.memory, index, new, self.remembered.armed_bits(by_cards));
-        self.marks.mark(index);
+        self.space.marks.mark(index);
         self.remembered.add_old(index, &self.shapes);
         self.born_old += new.size;
         self.aged += new.size;
@@ -196,19 +181,19 @@ impl GenerationalHeap {
     /// them.
     fn open_nursery(&mut self) {
         if !self.nursery.is_empty() {
-            self.pages.give(std::mem::take(&mut self.nursery));
+            self.space.pages.give(std::mem::take(&mut self.nursery));
         }
         let spare = self.spare();
         let room = if self.options.ageing { spare * 2 / 7 } else { spare * 3 / 7 };
         let mut bytes = if self.growth.is_desperate() { 0 } else { self.target.min(room) / PAGE as u64 * PAGE as u64 };
         while bytes >= LEAST_NURSERY {
-            self.nursery = self.pages.take(bytes, PAGE).unwrap_or_default();
+            self.nursery = self.space.pages.take(bytes, PAGE).unwrap_or_default();
             if !self.nursery.is_empty() && self.has_reserve() {
                 self.remembered.clear(self.nursery.clone());
                 break;
             }
             if !self.nursery.is_empty() {
-                self.pages.give(std::mem::take(&mut self.nursery));
+                self.space.pages.give(std::mem::take(&mut self.nursery));
             }
             bytes = bytes / 2 / PAGE as u64 * PAGE as u64;
         }
@@ -226,7 +211,7 @@ impl GenerationalHeap {
     }
 
     fn free_in_blocks(&self) -> u64 {
-        self.pages.free_pieces(BLOCK) as u64 * BLOCK as u64
+        self.space.pages.free_pieces(BLOCK) as u64 * BLOCK as u64
     }
 
     /// Bytes of empty blocks beyond the reserve.
@@ -253,7 +238,8 @@ impl GenerationalHeap {
     /// old.
     fn scavenge(&mut self, program: &mut dyn Roots, events: &mut dyn GcEvents) -> u64 {
         let (young, next_bytes) = (self.young(), self.next_survivors());
-        let GenerationalHeap { memory, shapes, pages, region, large, marks, remembered, grey, tally, .. } = self;
+        let GenerationalHeap { memory, shapes, space, remembered, grey, tally, .. } = self;
+        let MarkRegion { pages, region, large, marks, .. } = space;
         let old: Vec<_> = if remembered.looks_for_objects() { region.blocks().collect() } else { Vec::new() };
         let armed = remembered.armed_bits(false);
         let next = match next_bytes {
@@ -341,108 +327,32 @@ impl GenerationalHeap {
     fn set_survivors(&mut self, next: Range<u32>, bytes: u64, objects: u64) {
         let last = std::mem::replace(&mut self.survivors, next);
         if !last.is_empty() {
-            self.pages.give(last);
+            self.space.pages.give(last);
         }
         (self.survivor_bytes, self.survivor_objects) = (bytes, objects);
     }
 
     // Major collections.
 
-    /// Whether and how old blocks are to be evacuated in the next trace.
-    fn choose_candidates(&mut self) {
-        let room = self.spare();
-        let holes = self.region.bytes().saturating_sub(self.region.marked_bytes() + self.aged);
-        let in_pieces = holes > self.region.bytes() / IN_PIECES;
-        let all = self.always_move || self.options.defrag == Defrag::Always;
-        match self.options.defrag {
-            Defrag::Never => {}
-            _ if all => self.region.choose_candidates(u64::MAX, true),
-            _ if in_pieces || self.growth.is_desperate() => self.region.choose_candidates(room, false),
-            _ => {}
-        }
-    }
-
-    /// Marks what is reachable, and moves what is young or on candidates. Gives the number of objects and their bytes.
-    fn trace(&mut self, program: &mut dyn Roots, events: &mut dyn GcEvents) -> (u64, u64) {
-        // Candidates may take what young objects leave even if they all survive.
-        let (young, mut spare) = (self.young(), self.spare());
-        let GenerationalHeap { memory, shapes, pages, region, marks, remembered, stack, tally, .. } = self;
-        let (evacuating, lines) = (region.is_evacuating(), region.lines());
-        let armed = remembered.armed_bits(false);
-        let mut visit = |stack: &mut MarkStack, object: u32| {
-            if marks.get(object) {
-                return object;
-            }
-            let is_young = young.contains(object);
-            if is_young || evacuating {
-                let header = match header(memory, object) {
-                    Ok(header) => header,
-                    Err(moved) => return moved,
-                };
-                if stack.is_full() {
-                    return object;
-                }
-                let bytes = shapes.size_by_header(memory, object, header) as u32;
-                let with_waste = bytes as u64 * 4 / 3;
-                if is_young || with_waste <= spare && region.is_candidate(object) {
-                    spare -= if is_young { 0 } else { with_waste };
-                    let to = region.take(pages, bytes).expect("pages for all that is young are reserved");
-                    move_object(memory, (object, header), to, bytes, armed);
-                    stack.push(to, |to| marks.mark(to));
-                    tally.copied += bytes as u64;
-                    return to;
-                }
-            }
-            stack.push(object, |object| marks.mark(object));
-            object
-        };
-        let (mut objects, mut live) = (0, 0);
-        let mut scanned = |object: u32, bytes: u64| {
-            lines.mark(object, bytes);
-            remembered.arm(shapes, object);
-            (objects, live) = (objects + 1, live + bytes);
-        };
-        let all = (&*marks, FIRST_INDEX..memory.committed().min(u32::MAX as u64) as u32);
-        events.phase(Phase::Roots);
-        update_roots(program, RootKind::ALL, &mut tally.roots, |root| {
-            let now = visit(stack, root);
-            if stack.is_half_full() {
-                stack.drain(memory, shapes, all.clone(), &mut visit, &mut scanned);
-            }
-            now
-        });
-        events.phase(Phase::Trace);
-        stack.drain(memory, shapes, all, visit, scanned);
-        (objects, live)
-    }
-
     /// A full collection. Gives the bytes that are live.
     fn collect_all(&mut self, program: &mut dyn Roots, events: &mut dyn GcEvents) -> u64 {
-        self.choose_candidates();
         self.remembered.forget();
-        self.region.blocks().for_each(|block| self.marks.clear(block));
-        self.large.unmark(&self.marks);
-        self.region.unmark();
-
-        let (objects, live) = self.trace(program, events);
+        // Candidates may take what young objects leave even if they all survive.
+        let (young, room) = (self.young(), self.spare());
+        self.space.begin(room, self.aged, self.growth.is_desperate());
+        let GenerationalHeap { shapes, space, remembered, hosts, tally, .. } = self;
+        let bits = remembered.armed_bits(false);
+        let moves = Moves { outside: |object| young.contains(object), room, bits };
+        let (objects, live) = space.trace(program, events, tally, moves, |object| remembered.arm(shapes, object));
         events.phase(Phase::Reclaim);
-        let GenerationalHeap { memory, shapes, pages, region, marks, large, hosts, .. } = self;
-        hosts.sweep(memory, |host| forwarded(memory, host).or(marks.get(host).then_some(host)));
-        large.sweep(memory, shapes, pages, marks);
-        region.sweep(pages);
-        self.tally.traced += objects;
-        self.tally.major += 1;
+        space.sweep(hosts);
+        tally.major += 1;
         self.old_objects = objects;
         self.set_survivors(0..0, 0, 0);
         live
     }
 
     // Sizes.
-
-    /// Bytes that old objects kept from others at the last major collection.
-    fn occupied(&self) -> u64 {
-        self.region.marked_bytes() + self.large.paged()
-    }
 
     /// How large the nursery should be, when so much of it survived.
     fn adapt(&mut self, used: u64, survived: u64) {
@@ -459,7 +369,7 @@ impl GenerationalHeap {
 
 impl GcHeap for GenerationalHeap {
     fn allocate(&mut self, new: NewObject) -> Result<VMGcRef, NeedsCollection> {
-        self.pages.adopt();
+        self.space.pages.adopt();
         if self.nursery.is_empty() && !self.growth.is_desperate() {
             self.open_nursery();
         }
@@ -497,10 +407,10 @@ impl GcHeap for GenerationalHeap {
             let live = self.collect_all(program, events);
             self.tally.collected(&self.memory, since, live, self.old_objects);
             if !self.nursery.is_empty() {
-                self.pages.give(std::mem::take(&mut self.nursery));
+                self.space.pages.give(std::mem::take(&mut self.nursery));
             }
             let keep = self.target + reserve(self.target);
-            self.growth.collected(self.occupied(), self.aged + used, keep, &mut self.pages);
+            self.growth.collected(self.space.occupied(), self.aged + used, keep, &mut self.space.pages);
             self.aged = 0;
         }
         (self.born_old, self.asked) = (0, false);
@@ -511,7 +421,7 @@ impl GcHeap for GenerationalHeap {
 
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
         if need > LARGE {
-            let decision = self.growth.on_failure(&self.memory, (self.occupied(), self.aged), need, attempts);
+            let decision = self.growth.on_failure(&self.memory, (self.space.occupied(), self.aged), need, attempts);
             return match decision {
                 SizingDecision::Grow(bytes) => {
                     let left = self.memory.limit() - self.memory.committed();
@@ -542,11 +452,11 @@ impl GcHeap for GenerationalHeap {
     fn usage(&self) -> HeapUsage {
         let committed = self.memory.committed_bytes();
         let live = self.tally.live() + self.since();
-        let open: usize = self.region.open().iter().map(Range::len).sum();
+        let open: usize = self.space.region.open().iter().map(Range::len).sum();
         let rest = self.bump.rest().len() + open + self.survivors.len() - self.survivor_bytes as usize;
-        let free = self.pages.free_bytes() + self.region.free_bytes() + rest as u64;
-        let lists = self.stack.bytes() + self.grey.capacity() as u64 * 4 + self.hosts.bytes() + self.large.metadata();
-        let metadata = self.marks.bytes() + self.region.metadata() + self.remembered.metadata() + lists;
+        let free = self.space.pages.free_bytes() + self.space.region.free_bytes() + rest as u64;
+        let lists = self.grey.capacity() as u64 * 4 + self.hosts.bytes();
+        let metadata = self.space.metadata() + self.remembered.metadata() + lists;
         HeapUsage { live, free, waste: committed - live - free, metadata, committed }
     }
 
@@ -555,7 +465,7 @@ impl GcHeap for GenerationalHeap {
             ("major_collections", self.tally.major),
             ("bytes_survived", self.minor_survivors),
             ("remembered", self.remembered.count()),
-            ("mark_stack_overflows", self.stack.walks()),
+            ("mark_stack_overflows", self.space.overflows()),
         ];
         self.tally.counters(&self.memory, self.since(), own)
     }
@@ -563,20 +473,14 @@ impl GcHeap for GenerationalHeap {
     fn for_each_object(&self, visit: &mut dyn FnMut(VMGcRef)) {
         walk(&self.memory, &self.shapes, self.bump.taken(), &mut *visit);
         walk(&self.memory, &self.shapes, self.survivors_taken(), &mut *visit);
-        self.region.blocks().for_each(|block| self.marks.iter(block).for_each(|index| visit(at(index))));
-        self.large.for_each(visit);
+        self.space.for_each_marked(visit);
+        self.space.large.for_each(visit);
     }
 
     fn check(&self) -> Result<(), Corruption> {
         check_walk(&self.memory, &self.shapes, self.bump.taken())?;
         check_walk(&self.memory, &self.shapes, self.survivors_taken())?;
-        for index in self.region.blocks().flat_map(|block| self.marks.iter(block)) {
-            let ty = self.memory.header(&at(index)).ty();
-            if self.shapes.get(ty).is_none() {
-                return Err(Corruption(format!("the old object at {index:#x} has type {ty}, which does not exist")));
-            }
-        }
-        Ok(())
+        self.space.check()
     }
 
     fn check_edges(&self, edges: &[Edge]) -> Result<(), MissedWrite> {
@@ -602,25 +506,22 @@ impl GcHeap for GenerationalHeap {
     fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
         visit(self.bump.rest());
         visit(self.survivors_taken().end..self.survivors.end);
-        self.region.open().into_iter().for_each(&mut *visit);
-        self.region.for_each_hole(&mut *visit);
-        self.pages.runs().for_each(visit);
+        self.space.region.open().into_iter().for_each(&mut *visit);
+        self.space.region.for_each_hole(&mut *visit);
+        self.space.pages.runs().for_each(visit);
     }
 
     fn reset(&mut self) {
         self.remembered.wipe();
-        match self.tally.collections == 0 && self.large.is_empty() {
+        match self.tally.collections == 0 && self.space.large.is_empty() {
             true => self.memory.reset_touched(self.bump.taken()),
             false => self.memory.reset(),
         }
         (self.nursery, self.survivors) = (0..0, 0..0);
         (self.survivor_bytes, self.survivor_objects) = (0, 0);
-        self.pages.reset();
-        self.region.reset();
-        self.large = Large::default();
+        self.space.reset();
         self.remembered.reset();
         self.grey = Vec::new();
-        self.stack.reset();
         self.growth.reset();
         self.hosts = Hosts::default();
         self.tally.reset();

@@ -26,8 +26,8 @@ use gc_api::{
     AccessSite, AllocSite, BarrierNeeds, Collector, CollectorInfo, CollectorOptions, Emitter, GcCompiler, GcHeap,
     GcRuntime, HeapError, HeapLimits, HeapMemory, OptionError, OptionInfo, Reclaims, Shapes,
 };
-use gc_parts::LARGE;
 use gc_parts::barrier::Barrier;
+use gc_parts::{Defrag, LARGE};
 use std::sync::Arc;
 
 /// The `generational` collector.
@@ -76,14 +76,6 @@ const INFO: CollectorInfo = CollectorInfo {
     variants: &["nursery=64:remember=field", "nursery=64:remember=card:defrag=always", "nursery=64:ageing=1"],
 };
 
-/// When old blocks are evacuated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Defrag {
-    Auto,
-    Always,
-    Never,
-}
-
 /// What was chosen.
 #[derive(Clone, Copy, Debug)]
 struct Options {
@@ -105,11 +97,7 @@ fn make(options: &CollectorOptions) -> Result<Arc<dyn GcRuntime>, OptionError> {
         "card" => Barrier::Cards,
         _ => Barrier::ObjectLog,
     };
-    let defrag = match options.choice("defrag", &["auto", "always", "never"])? {
-        "always" => Defrag::Always,
-        "never" => Defrag::Never,
-        _ => Defrag::Auto,
-    };
+    let defrag = Defrag::option(options)?;
     let ageing = options.number("ageing", 0, 0..=1)? == 1;
     let stack = options.number("stack", 1 << 20, 1..=1 << 30)? as usize;
     Ok(Arc::new(Generational(Options { nursery, ageing, barrier, defrag, stack })))

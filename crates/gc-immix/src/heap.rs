@@ -1,34 +1,23 @@
 //! The heap of one store: allocation, then the collection, then sizes.
 
-use crate::{Defrag, Options};
+use crate::Options;
 use gc_api::{
     Collection, Corruption, Counters, FIRST_INDEX, GcEvents, GcHeap, HeapError, HeapLimits, HeapMemory, HeapUsage,
-    HostId, NeedsCollection, NewObject, Outcome, Overhead, Phase, RootKind, Roots, Shapes, SizingDecision, VMGcRef,
+    HostId, NeedsCollection, NewObject, Outcome, Overhead, Phase, Roots, Shapes, SizingDecision, VMGcRef,
 };
-use gc_parts::forward::{forwarded, header, move_object};
 use gc_parts::object::{at, check_walk, walk, write_new};
-use gc_parts::parallel;
-use gc_parts::roots::update_roots;
-use gc_parts::{BLOCK, Bump, Growth, Hosts, LARGE, LINE, Large, MarkStack, Marks, Pages, Region, Tally};
+use gc_parts::{BLOCK, Bump, Growth, Hosts, LARGE, LINE, MarkRegion, Moves, Tally};
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Mark bits and lines are charged to the heap: 1/64 and 1/256 of it.
 const METADATA: Overhead = Overhead { fixed: 0, per_mille: 20 };
-/// The heap is in pieces when more than this part of its blocks' bytes was in holes after the last collection.
-const IN_PIECES: u64 = 4;
 
 pub struct ImmixHeap {
     memory: HeapMemory,
     shapes: Arc<Shapes>,
-    options: Options,
-    /// Each collection is to move what it can.
-    always_move: bool,
-    pages: Pages,
-    region: Region,
-    large: Large,
-    marks: Marks,
-    stack: MarkStack,
+    threads: usize,
+    space: MarkRegion,
     /// The hole that objects are allocated in.
     bump: Bump,
     /// The holes before it, since the last collection: as far as objects were allocated in them.
@@ -48,14 +37,9 @@ impl ImmixHeap {
         limits: &HeapLimits,
         options: Options,
     ) -> Result<ImmixHeap, HeapError> {
-        let initial = limits.initial_bytes.min(memory.limit_bytes());
-        memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
         Ok(ImmixHeap {
-            pages: Pages::new(memory.clone()),
-            region: Region::new(&memory)?,
-            large: Large::default(),
-            marks: Marks::new(&memory)?,
-            stack: MarkStack::new(options.stack),
+            threads: options.threads,
+            space: MarkRegion::new(&memory, shapes.clone(), limits, (options.defrag, options.stack))?,
             bump: Bump::new(memory.clone()),
             used: Vec::new(),
             used_bytes: 0,
@@ -63,8 +47,6 @@ impl ImmixHeap {
             growth: Growth::new(limits, METADATA),
             hosts: Hosts::default(),
             tally: Tally::new(limits),
-            options,
-            always_move: limits.always_move && options.defrag != Defrag::Never,
             memory,
             shapes,
         })
@@ -73,7 +55,7 @@ impl ImmixHeap {
     /// Bytes allocated since the last collection.
     fn since(&self) -> u64 {
         let overflow = self.overflow.1.start - self.overflow.0;
-        self.used_bytes + self.bump.taken().len() as u64 + overflow as u64 + self.large.new_bytes()
+        self.used_bytes + self.bump.taken().len() as u64 + overflow as u64 + self.space.large.new_bytes()
     }
 
     // Allocation.
@@ -81,7 +63,10 @@ impl ImmixHeap {
     /// Room for an object that the current hole has none for.
     fn find(&mut self, bytes: u64) -> Option<u32> {
         if bytes > LARGE {
-            return self.growth.allows(self.since(), bytes).then(|| self.large.take(&mut self.pages, bytes))?;
+            return self
+                .growth
+                .allows(self.since(), bytes)
+                .then(|| self.space.large.take(&mut self.space.pages, bytes))?;
         }
         if let Some(index) = self.bump.take(bytes) {
             return Some(index);
@@ -90,7 +75,7 @@ impl ImmixHeap {
         if bytes > LINE && self.bump.rest().len() as u32 >= LINE {
             return self.find_overflow(bytes);
         }
-        let hole = self.region.next_hole(bytes).or_else(|| self.new_block())?;
+        let hole = self.space.region.next_hole(bytes).or_else(|| self.new_block())?;
         self.close();
         self.bump.open(hole);
         self.bump.take(bytes as u64)
@@ -108,7 +93,7 @@ impl ImmixHeap {
     }
 
     fn new_block(&mut self) -> Option<Range<u32>> {
-        self.growth.allows(self.since(), BLOCK as u64).then(|| self.region.take_block(&mut self.pages))?
+        self.growth.allows(self.since(), BLOCK as u64).then(|| self.space.region.take_block(&mut self.space.pages))?
     }
 
     fn use_up(&mut self, objects: Range<u32>) {
@@ -128,91 +113,11 @@ impl ImmixHeap {
     fn fresh(&self) -> impl Iterator<Item = Range<u32>> + '_ {
         self.used.iter().cloned().chain([self.bump.taken(), self.overflow.0..self.overflow.1.start])
     }
-
-    // Collection.
-
-    /// Whether and how blocks are to be evacuated in the next trace.
-    fn choose_candidates(&mut self) {
-        let holes = self.region.bytes() - self.region.marked_bytes().min(self.region.bytes());
-        let in_pieces = holes > self.region.bytes() / IN_PIECES;
-        match self.options.defrag {
-            Defrag::Never => {}
-            Defrag::Always => self.region.choose_candidates(u64::MAX, true),
-            Defrag::Auto if self.always_move => self.region.choose_candidates(u64::MAX, true),
-            Defrag::Auto if in_pieces || self.growth.is_desperate() => {
-                self.region.choose_candidates(self.pages.free_bytes(), false);
-            }
-            Defrag::Auto => {}
-        }
-    }
-
-    /// Marks what is reachable, and moves what is on candidates. Gives the number of objects and their bytes.
-    fn trace(&mut self, program: &mut dyn Roots, events: &mut dyn GcEvents) -> (u64, u64) {
-        let ImmixHeap { memory, shapes, pages, region, marks, stack, tally, .. } = self;
-        let (moving, lines) = (region.is_evacuating(), region.lines());
-        let mut visit = |stack: &mut MarkStack, object: u32| {
-            if marks.get(object) {
-                return object;
-            }
-            if moving {
-                let header = match header(memory, object) {
-                    Ok(header) => header,
-                    Err(moved) => return moved,
-                };
-                if region.is_candidate(object) && !stack.is_full() {
-                    let bytes = shapes.size_by_header(memory, object, header) as u32;
-                    if let Some(to) = region.take(pages, bytes) {
-                        move_object(memory, (object, header), to, bytes, 0);
-                        stack.push(to, |to| marks.mark(to));
-                        tally.copied += bytes as u64;
-                        return to;
-                    }
-                }
-            }
-            stack.push(object, |object| marks.mark(object));
-            object
-        };
-        let (threads, (mut objects, mut live)) = (self.options.threads, (0, 0));
-        let mut scanned = |object: u32, bytes: u64| {
-            lines.mark(object, bytes);
-            (objects, live) = (objects + 1, live + bytes);
-        };
-        let all = (&*marks, FIRST_INDEX..memory.committed().min(u32::MAX as u64) as u32);
-        events.phase(Phase::Roots);
-        update_roots(program, RootKind::ALL, &mut tally.roots, |root| {
-            let now = visit(stack, root);
-            if stack.is_half_full() {
-                stack.drain(memory, shapes, all.clone(), &mut visit, &mut scanned);
-            }
-            now
-        });
-        events.phase(Phase::Trace);
-        if moving || threads == 1 {
-            stack.drain(memory, shapes, all, visit, scanned);
-            return (objects, live);
-        }
-        let grey = stack.take();
-        let others = parallel::trace(memory, shapes, marks, grey, threads, |object, bytes| lines.mark(object, bytes));
-        (objects + others.0, live + others.1)
-    }
-
-    /// Frees what is not marked.
-    fn sweep(&mut self) {
-        let ImmixHeap { memory, shapes, pages, region, marks, large, hosts, .. } = self;
-        hosts.sweep(memory, |host| forwarded(memory, host).or(marks.get(host).then_some(host)));
-        large.sweep(memory, shapes, pages, marks);
-        region.sweep(pages);
-    }
-
-    /// Bytes that objects keep from others: on marked lines, and on pages of their own.
-    fn occupied(&self) -> u64 {
-        self.region.marked_bytes() + self.large.paged()
-    }
 }
 
 impl GcHeap for ImmixHeap {
     fn allocate(&mut self, new: NewObject) -> Result<VMGcRef, NeedsCollection> {
-        self.pages.adopt();
+        self.space.pages.adopt();
         let index = self.find(new.size).ok_or(NeedsCollection { bytes: new.size })?;
         if new.host.is_some() {
             self.hosts.add(index);
@@ -225,27 +130,27 @@ impl GcHeap for ImmixHeap {
         events.phase(Phase::Stop);
         self.growth.sizer().stop();
         let since = self.since();
-        self.choose_candidates();
-        self.region.blocks().for_each(|block| self.marks.clear(block));
-        self.large.unmark(&self.marks);
-        self.region.unmark();
-
-        let (objects, live) = self.trace(program, events);
+        let (room, desperate) = (self.space.pages.free_bytes(), self.growth.is_desperate());
+        self.space.begin(room, 0, desperate);
+        let nothing = Moves { outside: |_| false, room: u64::MAX, bits: 0 };
+        let (objects, live) = match self.threads > 1 && !self.space.region.is_evacuating() {
+            true => self.space.trace_by(self.threads, program, events, &mut self.tally),
+            false => self.space.trace(program, events, &mut self.tally, nothing, |_| ()),
+        };
         events.phase(Phase::Reclaim);
-        self.sweep();
+        self.space.sweep(&mut self.hosts);
         (self.used, self.used_bytes, self.overflow) = (Vec::new(), 0, (0, 0..0));
         self.bump.open(0..0);
 
-        self.tally.traced += objects;
         self.tally.collected(&self.memory, since, live, objects);
-        self.growth.collected(self.occupied(), since, 0, &mut self.pages);
+        self.growth.collected(self.space.occupied(), since, 0, &mut self.space.pages);
         events.phase(Phase::Resume);
         Outcome::Complete
     }
 
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
         let bytes = if need > LARGE { need } else { BLOCK as u64 };
-        self.growth.on_failure(&self.memory, (self.occupied(), self.since()), bytes, attempts)
+        self.growth.on_failure(&self.memory, (self.space.occupied(), self.since()), bytes, attempts)
     }
 
     fn take_dead_hosts(&mut self) -> Vec<HostId> {
@@ -256,56 +161,43 @@ impl GcHeap for ImmixHeap {
         let committed = self.memory.committed_bytes();
         let live = self.tally.live() + self.since();
         let rest = self.bump.rest().len() + self.overflow.1.len();
-        let free = self.pages.free_bytes() + self.region.free_bytes() + rest as u64;
-        let lists = self.stack.bytes() + self.hosts.bytes() + self.large.metadata() + self.used.capacity() as u64 * 8;
-        let metadata = self.marks.bytes() + self.region.metadata() + lists;
+        let free = self.space.pages.free_bytes() + self.space.region.free_bytes() + rest as u64;
+        let metadata = self.space.metadata() + self.hosts.bytes() + self.used.capacity() as u64 * 8;
         HeapUsage { live, free, waste: committed - live - free, metadata, committed }
     }
 
     fn counters(&self) -> Counters {
-        let own = vec![("mark_stack_overflows", self.stack.walks())];
+        let own = vec![("mark_stack_overflows", self.space.overflows())];
         self.tally.counters(&self.memory, self.since(), own)
     }
 
     fn for_each_object(&self, visit: &mut dyn FnMut(VMGcRef)) {
-        self.region.blocks().for_each(|block| self.marks.iter(block).for_each(|index| visit(at(index))));
+        self.space.for_each_marked(visit);
         self.fresh().for_each(|objects| walk(&self.memory, &self.shapes, objects, &mut *visit));
-        self.large.for_each(visit);
+        self.space.large.for_each(visit);
     }
 
     fn check(&self) -> Result<(), Corruption> {
         self.fresh().try_for_each(|objects| check_walk(&self.memory, &self.shapes, objects))?;
-        for index in self.region.blocks().flat_map(|block| self.marks.iter(block)) {
-            let ty = self.memory.header(&at(index)).ty();
-            let Some(_) = self.shapes.get(ty) else {
-                return Err(Corruption(format!("the marked object at {index:#x} has type {ty}, which does not exist")));
-            };
-            let bytes = self.shapes.size_of(&self.memory, &at(index));
-            if !self.region.is_marked(index, bytes) {
-                return Err(Corruption(format!("the object at {index:#x} lies on a line that is not marked")));
-            }
-        }
-        Ok(())
+        self.space.check()?;
+        self.space.check_lines()
     }
 
     fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
         visit(self.bump.rest());
         visit(self.overflow.1.clone());
-        self.region.for_each_hole(&mut *visit);
-        self.pages.runs().for_each(visit);
+        self.space.region.for_each_hole(&mut *visit);
+        self.space.pages.runs().for_each(visit);
     }
 
     fn reset(&mut self) {
-        let large = self.large.iter().map(|index| index + self.shapes.size_of(&self.memory, &at(index)) as u32);
+        let large = self.space.large.iter().map(|index| index + self.shapes.size_of(&self.memory, &at(index)) as u32);
         let end = self.fresh().map(|objects| objects.end).chain(large).max().unwrap_or_default();
         match self.tally.collections {
             0 => self.memory.reset_touched(FIRST_INDEX..end),
             _ => self.memory.reset(),
         }
-        self.pages.reset();
-        self.region.reset();
-        self.large = Large::default();
-        self.stack.reset();
+        self.space.reset();
         self.bump.open(0..0);
         (self.used, self.used_bytes, self.overflow) = (Vec::new(), 0, (0, 0..0));
         self.growth.reset();

@@ -24,6 +24,7 @@ use gc_api::{
     Collector, CollectorInfo, CollectorOptions, GcCompiler, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory,
     OptionError, OptionInfo, Reclaims, Shapes,
 };
+use gc_parts::Defrag;
 use std::sync::Arc;
 
 /// The `immix` collector.
@@ -60,14 +61,6 @@ const INFO: CollectorInfo = CollectorInfo {
     variants: &["defrag=always", "defrag=never:stack=16", "threads=2"],
 };
 
-/// When blocks are evacuated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Defrag {
-    Auto,
-    Always,
-    Never,
-}
-
 /// What was chosen.
 #[derive(Clone, Copy, Debug)]
 struct Options {
@@ -77,11 +70,7 @@ struct Options {
 }
 
 fn make(options: &CollectorOptions) -> Result<Arc<dyn GcRuntime>, OptionError> {
-    let defrag = match options.choice("defrag", &["auto", "always", "never"])? {
-        "always" => Defrag::Always,
-        "never" => Defrag::Never,
-        _ => Defrag::Auto,
-    };
+    let defrag = Defrag::option(options)?;
     let stack = options.number("stack", 1 << 20, 1..=1 << 30)? as usize;
     let threads = options.number("threads", 1, 1..=64)? as usize;
     Ok(Arc::new(Immix(Options { defrag, stack, threads })))

@@ -12,6 +12,7 @@
 //! | [`Region`] | blocks of lines: marked, swept, recycled, evacuated |
 //! | [`Large`] | objects on pages of their own |
 //! | [`Marks`], [`MarkStack`] | what a trace has reached, and what it has yet to scan |
+//! | [`MarkRegion`] | blocks and large objects under one trace, which marks and evacuates |
 //! | [`Growth`] | when to collect, and when to grow |
 //! | [`barrier`] | write barriers that a compiler names: card, object log, field log, snapshot, count |
 //! | [`Remembered`] | where old objects may refer to young ones |
@@ -39,6 +40,7 @@ mod mark;
 mod pages;
 mod region;
 mod remember;
+mod space;
 mod tally;
 
 pub use bump::Bump;
@@ -50,4 +52,5 @@ pub use mark::{MarkStack, Marks};
 pub use pages::{PAGE, Pages};
 pub use region::{BLOCK, LINE, Lines, Region};
 pub use remember::Remembered;
+pub use space::{Defrag, MarkRegion, Moves};
 pub use tally::Tally;

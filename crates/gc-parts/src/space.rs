@@ -1,0 +1,276 @@
+//! A mark-region space: blocks of lines, and large objects on pages of their own, under one table of marks.
+//!
+//! A collection is four steps: choose what is evacuated, forget the marks, trace, sweep. The trace marks what is reachable with its
+//! lines, moves what is on candidates while there is room for it, and moves out whatever is elsewhere, such as in a nursery.
+//!
+//! Immix, as in [`Region`].
+
+use crate::forward::{forwarded, header, move_object};
+use crate::hosts::Hosts;
+use crate::large::Large;
+use crate::mark::{MarkStack, Marks};
+use crate::object::at;
+use crate::pages::Pages;
+use crate::parallel;
+use crate::region::Region;
+use crate::roots::update_roots;
+use crate::tally::Tally;
+use gc_api::{
+    CollectorOptions, Corruption, FIRST_INDEX, GcEvents, HeapError, HeapLimits, HeapMemory, OptionError, Phase,
+    RootKind, Roots, Shapes, VMGcRef,
+};
+use std::sync::Arc;
+
+/// The space is in pieces when more than this part of its blocks' bytes was in holes after the last collection.
+const IN_PIECES: u64 = 4;
+
+/// When blocks are evacuated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defrag {
+    /// When the space is in pieces, or there is no room left.
+    Auto,
+    /// In each collection.
+    Always,
+    /// In none.
+    Never,
+}
+
+impl Defrag {
+    /// The option of this name.
+    ///
+    /// # Errors
+    /// When it is none of the three.
+    pub fn option(options: &CollectorOptions) -> Result<Defrag, OptionError> {
+        Ok(match options.choice("defrag", &["auto", "always", "never"])? {
+            "always" => Defrag::Always,
+            "never" => Defrag::Never,
+            _ => Defrag::Auto,
+        })
+    }
+}
+
+/// What a trace moves, beside what is on candidates.
+#[derive(Debug)]
+pub struct Moves<Y> {
+    /// Whether an object is outside of the space. There must be empty blocks for all of those.
+    pub outside: Y,
+    /// Bytes of blocks that what is on candidates may take.
+    pub room: u64,
+    /// The collector's header bits of what has moved.
+    pub bits: u32,
+}
+
+/// The space.
+#[derive(Debug)]
+pub struct MarkRegion {
+    memory: HeapMemory,
+    shapes: Arc<Shapes>,
+    /// What the space, and whatever is beside it, is made of.
+    pub pages: Pages,
+    /// The blocks.
+    pub region: Region,
+    /// The large objects.
+    pub large: Large,
+    /// Of all of its objects, as of the last trace.
+    pub marks: Marks,
+    stack: MarkStack,
+    defrag: Defrag,
+    always_move: bool,
+}
+
+impl MarkRegion {
+    /// An empty space, in all of the memory that a heap begins with, with a mark stack for so many objects.
+    ///
+    /// # Errors
+    /// When the memory or the side tables cannot be had.
+    pub fn new(
+        memory: &HeapMemory,
+        shapes: Arc<Shapes>,
+        limits: &HeapLimits,
+        (defrag, stack): (Defrag, usize),
+    ) -> Result<MarkRegion, HeapError> {
+        let initial = limits.initial_bytes.min(memory.limit_bytes());
+        memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
+        Ok(MarkRegion {
+            pages: Pages::new(memory.clone()),
+            region: Region::new(memory)?,
+            large: Large::default(),
+            marks: Marks::new(memory)?,
+            stack: MarkStack::new(stack),
+            defrag,
+            always_move: limits.always_move && defrag != Defrag::Never,
+            memory: memory.clone(),
+            shapes,
+        })
+    }
+
+    /// As new, after the memory and its side tables were cleared.
+    pub fn reset(&mut self) {
+        self.pages.reset();
+        self.region.reset();
+        self.large = Large::default();
+        self.stack.reset();
+    }
+
+    /// Bytes that objects keep from others: on lines that were marked at the last sweep, and on pages of their own.
+    pub fn occupied(&self) -> u64 {
+        self.region.marked_bytes() + self.large.paged()
+    }
+
+    /// Bytes of tables and lists.
+    pub fn metadata(&self) -> u64 {
+        self.marks.bytes() + self.region.metadata() + self.stack.bytes() + self.large.metadata()
+    }
+
+    /// Walks over the heap that overflows of the mark stack made necessary.
+    pub fn overflows(&self) -> u64 {
+        self.stack.walks()
+    }
+
+    // A collection.
+
+    /// Chooses candidates, whose objects take no more than `room` bytes, if `filled` bytes of the holes were used since the last
+    /// sweep, and forgets all marks.
+    pub fn begin(&mut self, room: u64, filled: u64, desperate: bool) {
+        let holes = self.region.bytes().saturating_sub(self.region.marked_bytes() + filled);
+        let in_pieces = holes > self.region.bytes() / IN_PIECES;
+        match self.defrag {
+            Defrag::Never => {}
+            _ if self.always_move || self.defrag == Defrag::Always => self.region.choose_candidates(u64::MAX, true),
+            _ if in_pieces || desperate => self.region.choose_candidates(room, false),
+            _ => {}
+        }
+        self.region.blocks().for_each(|block| self.marks.clear(block));
+        self.large.unmark(&self.marks);
+        self.region.unmark();
+    }
+
+    /// Marks what is reachable, and moves what is outside or on candidates. `scanned` is told each object, once, where it is now.
+    /// Gives the number of objects and their bytes.
+    pub fn trace(
+        &mut self,
+        program: &mut dyn Roots,
+        events: &mut dyn GcEvents,
+        tally: &mut Tally,
+        moves: Moves<impl Fn(u32) -> bool>,
+        mut scanned: impl FnMut(u32),
+    ) -> (u64, u64) {
+        let MarkRegion { memory, shapes, pages, region, marks, stack, .. } = self;
+        let (evacuating, lines) = (region.is_evacuating(), region.lines());
+        let Moves { outside, mut room, bits } = moves;
+        let mut visit = |stack: &mut MarkStack, object: u32| {
+            if marks.get(object) {
+                return object;
+            }
+            let is_outside = outside(object);
+            if is_outside || evacuating {
+                let header = match header(memory, object) {
+                    Ok(header) => header,
+                    Err(moved) => return moved,
+                };
+                if stack.is_full() {
+                    return object;
+                }
+                let bytes = shapes.size_by_header(memory, object, header) as u32;
+                // A block may have a quarter left when the next object does not fit.
+                let with_waste = bytes as u64 * 4 / 3;
+                if is_outside || with_waste <= room && region.is_candidate(object) {
+                    if let Some(to) = region.take(pages, bytes) {
+                        room -= if is_outside { 0 } else { with_waste };
+                        move_object(memory, (object, header), to, bytes, bits);
+                        stack.push(to, |to| marks.mark(to));
+                        tally.copied += bytes as u64;
+                        return to;
+                    }
+                    assert!(!is_outside, "there are blocks for all that is outside");
+                }
+            }
+            stack.push(object, |object| marks.mark(object));
+            object
+        };
+        let (mut objects, mut live) = (0, 0);
+        let mut scanned = |object: u32, bytes: u64| {
+            lines.mark(object, bytes);
+            scanned(object);
+            (objects, live) = (objects + 1, live + bytes);
+        };
+        let all = (&*marks, FIRST_INDEX..memory.committed().min(u32::MAX as u64) as u32);
+        events.phase(Phase::Roots);
+        update_roots(program, RootKind::ALL, &mut tally.roots, |root| {
+            let now = visit(stack, root);
+            if stack.is_half_full() {
+                stack.drain(memory, shapes, all.clone(), &mut visit, &mut scanned);
+            }
+            now
+        });
+        events.phase(Phase::Trace);
+        stack.drain(memory, shapes, all, visit, scanned);
+        tally.traced += objects;
+        (objects, live)
+    }
+
+    /// As [`trace`](Self::trace), by several threads: nothing moves, and there must not be candidates.
+    pub fn trace_by(
+        &mut self,
+        threads: usize,
+        program: &mut dyn Roots,
+        events: &mut dyn GcEvents,
+        tally: &mut Tally,
+    ) -> (u64, u64) {
+        let (lines, mut grey) = (self.region.lines(), Vec::new());
+        events.phase(Phase::Roots);
+        update_roots(program, RootKind::ALL, &mut tally.roots, |root| {
+            if self.marks.mark(root) {
+                grey.push(root);
+            }
+            root
+        });
+        events.phase(Phase::Trace);
+        let mark = |object, bytes| lines.mark(object, bytes);
+        let (objects, live) = parallel::trace(&self.memory, &self.shapes, &self.marks, grey, threads, mark);
+        tally.traced += objects;
+        (objects, live)
+    }
+
+    /// Frees what is not marked, host values among that.
+    pub fn sweep(&mut self, hosts: &mut Hosts) {
+        let MarkRegion { memory, shapes, pages, region, marks, large, .. } = self;
+        hosts.sweep(memory, |host| forwarded(memory, host).or(marks.get(host).then_some(host)));
+        large.sweep(memory, shapes, pages, marks);
+        region.sweep(pages);
+    }
+
+    // What is where.
+
+    /// Visits the marked objects in blocks.
+    pub fn for_each_marked(&self, visit: &mut dyn FnMut(VMGcRef)) {
+        self.region.blocks().for_each(|block| self.marks.iter(block).for_each(|index| visit(at(index))));
+    }
+
+    /// Whether the marked objects in blocks have types.
+    ///
+    /// # Errors
+    /// The first that has none.
+    pub fn check(&self) -> Result<(), Corruption> {
+        for index in self.region.blocks().flat_map(|block| self.marks.iter(block)) {
+            let ty = self.memory.header(&at(index)).ty();
+            if self.shapes.get(ty).is_none() {
+                return Err(Corruption(format!("the marked object at {index:#x} has type {ty}, which does not exist")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the lines of the marked objects in blocks are marked: if all of these were reached by the last trace.
+    ///
+    /// # Errors
+    /// The first object for which one is not.
+    pub fn check_lines(&self) -> Result<(), Corruption> {
+        for index in self.region.blocks().flat_map(|block| self.marks.iter(block)) {
+            if !self.region.is_marked(index, self.shapes.size_of(&self.memory, &at(index))) {
+                return Err(Corruption(format!("the object at {index:#x} lies on a line that is not marked")));
+            }
+        }
+        Ok(())
+    }
+}
