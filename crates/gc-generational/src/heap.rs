@@ -1,22 +1,18 @@
-//! The heap of one store: allocation, minor and major collections, then sizes.
+//! The heap of one store: allocation, then minor and major collections.
 
 use crate::Options;
 use gc_api::{
-    BulkWrite, Collection, CollectionKind, Corruption, Counters, Edge, EdgeSource, GcEvents, GcHeap, GcKind, HeapError,
-    HeapLimits, HeapMemory, HeapUsage, HostId, MissedWrite, NeedsCollection, NewObject, Outcome, Overhead, Phase,
-    RootKind, Roots, Shapes, SizingDecision, SlowOp, VMGcRef, WriteSite,
+    BulkWrite, Collection, CollectionKind, Corruption, Counters, Edge, GcEvents, GcHeap, GcKind, HeapError, HeapLimits,
+    HeapMemory, HeapUsage, HostId, MissedWrite, NeedsCollection, NewObject, Outcome, Overhead, Phase, RootKind, Roots,
+    Shapes, SizingDecision, SlowOp, VMGcRef, WriteSite,
 };
 use gc_parts::forward::{forwarded, header, move_object};
-use gc_parts::object::{at, check_walk, index_of, walk, write_new};
+use gc_parts::object::{at, check_walk, update_slot, walk, write_new};
 use gc_parts::roots::update_roots;
-use gc_parts::{BLOCK, Bump, Growth, Hosts, LARGE, MarkRegion, Moves, PAGE, Remembered, Tally};
+use gc_parts::{BLOCK, Bump, Growth, Hosts, LARGE, MarkRegion, Moves, NurserySize, PAGE, Remembered, Tally};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// `nursery=auto` begins with so many bytes, and never has less: about the second-level cache.
-const SMALL_NURSERY: u64 = 1 << 20;
-/// ... nor more.
-const LARGE_NURSERY: u64 = 32 << 20;
 /// A nursery that the heap has no more room for.
 const LEAST_NURSERY: u64 = 16 << 10;
 /// The nursery takes this part of the heap at most.
@@ -47,17 +43,6 @@ impl Young {
     }
 }
 
-/// Replaces the reference in a slot by what `visit` gives for it, if it is one to an object. Gives that.
-#[inline(always)]
-fn update(memory: &HeapMemory, object: u32, offset: u32, visit: impl FnOnce(u32) -> u32) -> Option<u32> {
-    let child = index_of(memory.load_u32(object, offset))?;
-    let now = visit(child);
-    if now != child {
-        memory.store_u32(object, offset, now);
-    }
-    Some(now)
-}
-
 pub struct GenerationalHeap {
     memory: HeapMemory,
     shapes: Arc<Shapes>,
@@ -69,9 +54,7 @@ pub struct GenerationalHeap {
     survivors: Range<u32>,
     survivor_bytes: u64,
     survivor_objects: u64,
-    /// How large the nursery should be.
-    target: u64,
-    largest: u64,
+    size: NurserySize,
     /// Old objects, which are marked, and the pages of all.
     space: MarkRegion,
     remembered: Remembered,
@@ -96,16 +79,15 @@ impl GenerationalHeap {
         limits: &HeapLimits,
         options: Options,
     ) -> Result<GenerationalHeap, HeapError> {
-        let largest = options.nursery.unwrap_or(LARGE_NURSERY).min(limits.max_bytes / NURSERY_PART);
-        let fixed = (largest + reserve(largest)).min(limits.max_bytes / 2);
+        let size = NurserySize::new(options.nursery, limits.max_bytes / NURSERY_PART);
+        let fixed = (size.most() + reserve(size.most())).min(limits.max_bytes / 2);
         let mut heap = GenerationalHeap {
             nursery: 0..0,
             bump: Bump::new(memory.clone()),
             survivors: 0..0,
             survivor_bytes: 0,
             survivor_objects: 0,
-            target: 0,
-            largest,
+            size,
             space: MarkRegion::new(&memory, shapes.clone(), limits, (options.defrag, options.stack))?,
             remembered: Remembered::new(&memory, options.barrier)?,
             grey: Vec::new(),
@@ -121,14 +103,8 @@ impl GenerationalHeap {
             memory,
             shapes,
         };
-        heap.begin();
+        heap.open_nursery();
         Ok(heap)
-    }
-
-    /// Opens the first nursery.
-    fn begin(&mut self) {
-        self.target = self.options.nursery.unwrap_or(SMALL_NURSERY).min(self.largest);
-        self.open_nursery();
     }
 
     /// Bytes allocated since the last collection.
@@ -185,7 +161,8 @@ impl GenerationalHeap {
         }
         let spare = self.spare();
         let room = if self.options.ageing { spare * 2 / 7 } else { spare * 3 / 7 };
-        let mut bytes = if self.growth.is_desperate() { 0 } else { self.target.min(room) / PAGE as u64 * PAGE as u64 };
+        let mut bytes =
+            if self.growth.is_desperate() { 0 } else { self.size.bytes().min(room) / PAGE as u64 * PAGE as u64 };
         while bytes >= LEAST_NURSERY {
             self.nursery = self.space.pages.take(bytes, PAGE).unwrap_or_default();
             if !self.nursery.is_empty() && self.has_reserve() {
@@ -278,7 +255,7 @@ impl GenerationalHeap {
         // What stays young, and is referred to from what is old.
         let mut again = Vec::new();
         remembered.drain(shapes, large, (marks, &old), |object, offset| {
-            let now = update(memory, object, offset, |child| copy(child, grey));
+            let now = update_slot(memory, object, offset, |child| copy(child, grey));
             if now.is_some_and(|child| next.contains(&child)) {
                 again.push((object, offset));
             }
@@ -292,12 +269,12 @@ impl GenerationalHeap {
             objects += 1;
             if next.contains(&object) {
                 shapes.scan(memory, &at(object), |offset| {
-                    update(memory, object, offset, |child| copy(child, grey));
+                    update_slot(memory, object, offset, |child| copy(child, grey));
                 });
             } else {
                 shapes.scan(memory, &at(object), |offset| {
                     remembered.arm_slot(object, offset);
-                    let now = update(memory, object, offset, |child| copy(child, grey));
+                    let now = update_slot(memory, object, offset, |child| copy(child, grey));
                     if now.is_some_and(|child| next.contains(&child)) {
                         remembered.note(object, offset);
                     }
@@ -351,20 +328,6 @@ impl GenerationalHeap {
         self.set_survivors(0..0, 0, 0);
         live
     }
-
-    // Sizes.
-
-    /// How large the nursery should be, when so much of it survived.
-    fn adapt(&mut self, used: u64, survived: u64) {
-        if self.options.nursery.is_some() || used < self.target / 2 {
-            return;
-        }
-        if survived > used / 8 {
-            self.target = (self.target * 2).min(self.largest);
-        } else if survived < used / 64 {
-            self.target = (self.target / 2).max(SMALL_NURSERY.min(self.largest));
-        }
-    }
 }
 
 impl GcHeap for GenerationalHeap {
@@ -398,7 +361,7 @@ impl GcHeap for GenerationalHeap {
         if request.kind == CollectionKind::Minor {
             let old = self.tally.live() + self.born_old - self.survivor_bytes;
             let promoted = self.scavenge(program, events);
-            self.adapt(used, promoted + self.survivor_bytes);
+            self.size.collected(used, promoted + self.survivor_bytes);
             self.aged += promoted;
             let (live, objects) = (old + promoted + self.survivor_bytes, self.old_objects + self.survivor_objects);
             self.tally.collected(&self.memory, since, live, objects);
@@ -409,7 +372,7 @@ impl GcHeap for GenerationalHeap {
             if !self.nursery.is_empty() {
                 self.space.pages.give(std::mem::take(&mut self.nursery));
             }
-            let keep = self.target + reserve(self.target);
+            let keep = self.size.bytes() + reserve(self.size.bytes());
             self.growth.collected(self.space.occupied(), self.aged + used, keep, &mut self.space.pages);
             self.aged = 0;
         }
@@ -430,7 +393,8 @@ impl GcHeap for GenerationalHeap {
                 decision => decision,
             };
         }
-        let wanted = self.target + reserve(if self.options.ageing { 2 * self.target } else { self.target });
+        let target = self.size.bytes();
+        let wanted = target + reserve(if self.options.ageing { 2 * target } else { target });
         let missing = wanted.saturating_sub(self.free_in_blocks() + self.nursery.len() as u64);
         let left = self.memory.limit() - self.memory.committed();
         if missing.min(left) > 0 && !std::mem::replace(&mut self.asked, true) {
@@ -485,22 +449,7 @@ impl GcHeap for GenerationalHeap {
 
     fn check_edges(&self, edges: &[Edge]) -> Result<(), MissedWrite> {
         let young = self.young();
-        let missed = |edge: &&Edge| {
-            young.contains(edge.to.raw())
-                && match edge.from {
-                    EdgeSource::Root(kind) => !self.remembered.has_roots(kind),
-                    EdgeSource::Object { index, offset, .. } => {
-                        !young.contains(index) && !self.remembered.has(index, offset)
-                    }
-                }
-        };
-        let Some(edge) = edges.iter().find(missed) else { return Ok(()) };
-        let slot = match edge.from {
-            EdgeSource::Root(_) => None,
-            EdgeSource::Object { index, offset, .. } => Some((index, offset)),
-        };
-        let what = format!("a reference from {:?} to a young object is not remembered", edge.from);
-        Err(MissedWrite { slot, object: edge.to.raw(), what })
+        self.remembered.check_edges(edges, |object| young.contains(object))
     }
 
     fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
@@ -527,7 +476,8 @@ impl GcHeap for GenerationalHeap {
         self.tally.reset();
         (self.born_old, self.aged, self.asked) = (0, 0, false);
         (self.old_objects, self.minor_survivors) = (0, 0);
-        self.begin();
+        self.size.reset();
+        self.open_nursery();
     }
 
     fn memory(&self) -> &HeapMemory {

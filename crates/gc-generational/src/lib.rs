@@ -27,7 +27,7 @@ use gc_api::{
     GcRuntime, HeapError, HeapLimits, HeapMemory, OptionError, OptionInfo, Reclaims, Shapes,
 };
 use gc_parts::barrier::Barrier;
-use gc_parts::{Defrag, LARGE};
+use gc_parts::{Defrag, LARGE, MarkStack, NurserySize};
 use std::sync::Arc;
 
 /// The `generational` collector.
@@ -42,12 +42,7 @@ const INFO: CollectorInfo = CollectorInfo {
     reclaims: Reclaims::Everything,
     caveat: "",
     options: &[
-        OptionInfo {
-            key: "nursery",
-            values: "KiB (16 to 1048576) or auto",
-            default: "auto",
-            summary: "how much is allocated between two collections, unless the heap is too small for it",
-        },
+        NurserySize::OPTION,
         OptionInfo {
             key: "ageing",
             values: "0 or 1",
@@ -60,18 +55,8 @@ const INFO: CollectorInfo = CollectorInfo {
             default: "object",
             summary: "what the write barrier notes: old objects that were written to, slots, or parts of the heap of 512 bytes",
         },
-        OptionInfo {
-            key: "defrag",
-            values: "auto, always or never",
-            default: "auto",
-            summary: "evacuate old blocks in major collections when the heap is in pieces, always, or never",
-        },
-        OptionInfo {
-            key: "stack",
-            values: "objects (1 to 1073741824)",
-            default: "1048576",
-            summary: "how large the mark stack of major collections may become",
-        },
+        Defrag::OPTION,
+        MarkStack::OPTION,
     ],
     variants: &["nursery=64:remember=field", "nursery=64:remember=card:defrag=always", "nursery=64:ageing=1"],
 };
@@ -88,10 +73,7 @@ struct Options {
 }
 
 fn make(options: &CollectorOptions) -> Result<Arc<dyn GcRuntime>, OptionError> {
-    let nursery = match options.get("nursery") {
-        None | Some("auto") => None,
-        Some(_) => Some(options.number("nursery", 0, 16..=1 << 20)? << 10),
-    };
+    let nursery = NurserySize::option(options)?;
     let barrier = match options.choice("remember", &["object", "field", "card"])? {
         "field" => Barrier::FieldLog,
         "card" => Barrier::Cards,
@@ -99,7 +81,7 @@ fn make(options: &CollectorOptions) -> Result<Arc<dyn GcRuntime>, OptionError> {
     };
     let defrag = Defrag::option(options)?;
     let ageing = options.number("ageing", 0, 0..=1)? == 1;
-    let stack = options.number("stack", 1 << 20, 1..=1 << 30)? as usize;
+    let stack = MarkStack::option(options)?;
     Ok(Arc::new(Generational(Options { nursery, ageing, barrier, defrag, stack })))
 }
 

@@ -24,7 +24,7 @@ use gc_api::{
     Collector, CollectorInfo, CollectorOptions, GcCompiler, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory,
     OptionError, OptionInfo, Reclaims, Shapes,
 };
-use gc_parts::Defrag;
+use gc_parts::{Defrag, MarkStack};
 use std::sync::Arc;
 
 /// The `immix` collector.
@@ -39,23 +39,13 @@ const INFO: CollectorInfo = CollectorInfo {
     reclaims: Reclaims::Everything,
     caveat: "",
     options: &[
-        OptionInfo {
-            key: "defrag",
-            values: "auto, always or never",
-            default: "auto",
-            summary: "evacuate when the heap is in pieces, at each collection, or never: then nothing moves",
-        },
+        Defrag::OPTION,
+        MarkStack::OPTION,
         OptionInfo {
             key: "threads",
             values: "threads (1 to 64)",
             default: "1",
             summary: "how many threads trace; a collection that evacuates is traced by one",
-        },
-        OptionInfo {
-            key: "stack",
-            values: "objects (1 to 1073741824)",
-            default: "1048576",
-            summary: "how large the mark stack may become; what does not fit is found again by a walk over the heap",
         },
     ],
     variants: &["defrag=always", "defrag=never:stack=16", "threads=2"],
@@ -71,7 +61,7 @@ struct Options {
 
 fn make(options: &CollectorOptions) -> Result<Arc<dyn GcRuntime>, OptionError> {
     let defrag = Defrag::option(options)?;
-    let stack = options.number("stack", 1 << 20, 1..=1 << 30)? as usize;
+    let stack = MarkStack::option(options)?;
     let threads = options.number("threads", 1, 1..=64)? as usize;
     Ok(Arc::new(Immix(Options { defrag, stack, threads })))
 }

@@ -19,8 +19,7 @@ use gc_api::ir::Value;
 use gc_api::{
     AllocSite, Collection, Collector, CollectorInfo, CollectorOptions, Corruption, Counters, Emitter, FIRST_INDEX,
     GcCompiler, GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory, HeapUsage, HostId, NeedsCollection,
-    NewObject, OptionError, OptionInfo, Outcome, Overhead, Phase, Reclaims, RootKind, Roots, Shapes, SizingDecision,
-    VMGcRef,
+    NewObject, OptionError, Outcome, Overhead, Phase, Reclaims, RootKind, Roots, Shapes, SizingDecision, VMGcRef,
 };
 use gc_parts::object::{at, write_new};
 use gc_parts::roots::update_roots;
@@ -39,12 +38,7 @@ const INFO: CollectorInfo = CollectorInfo {
     generational: false,
     reclaims: Reclaims::Everything,
     caveat: "",
-    options: &[OptionInfo {
-        key: "stack",
-        values: "objects (1 to 1073741824)",
-        default: "1048576",
-        summary: "how large the mark stack may become; what does not fit is found again by a walk over the heap",
-    }],
+    options: &[MarkStack::OPTION],
     variants: &["stack=16"],
 };
 
@@ -52,7 +46,7 @@ const INFO: CollectorInfo = CollectorInfo {
 const METADATA: Overhead = Overhead { fixed: 0, per_mille: 16 };
 
 fn make(options: &CollectorOptions) -> Result<Arc<dyn GcRuntime>, OptionError> {
-    Ok(Arc::new(MarkSweep { stack: options.number("stack", 1 << 20, 1..=1 << 30)? as usize }))
+    Ok(Arc::new(MarkSweep { stack: MarkStack::option(options)? }))
 }
 
 #[derive(Debug)]

@@ -13,6 +13,7 @@
 //! | [`Large`] | objects on pages of their own |
 //! | [`Marks`], [`MarkStack`] | what a trace has reached, and what it has yet to scan |
 //! | [`MarkRegion`] | blocks and large objects under one trace, which marks and evacuates |
+//! | [`NurserySize`] | how large a nursery should be, fixed or by what survives |
 //! | [`Growth`] | when to collect, and when to grow |
 //! | [`barrier`] | write barriers that a compiler names: card, object log, field log, snapshot, count |
 //! | [`Remembered`] | where old objects may refer to young ones |
@@ -37,6 +38,7 @@ mod growth;
 mod hosts;
 mod large;
 mod mark;
+mod nursery;
 mod pages;
 mod region;
 mod remember;
@@ -49,6 +51,7 @@ pub use growth::Growth;
 pub use hosts::Hosts;
 pub use large::{LARGE, Large};
 pub use mark::{MarkStack, Marks};
+pub use nursery::NurserySize;
 pub use pages::{PAGE, Pages};
 pub use region::{BLOCK, LINE, Lines, Region};
 pub use remember::Remembered;

@@ -1,7 +1,7 @@
 //! Marking: which objects a trace has reached, and those whose slots it has yet to look at.
 
 use crate::object::update_slots;
-use gc_api::{HeapError, HeapMemory, Shapes, SideEntry, SideTable};
+use gc_api::{CollectorOptions, HeapError, HeapMemory, OptionError, OptionInfo, Shapes, SideEntry, SideTable};
 use std::ops::Range;
 
 /// One bit for each 8 bytes of the heap, set where a marked object starts: 1/64 of the heap.
@@ -80,6 +80,22 @@ impl Default for MarkStack {
 }
 
 impl MarkStack {
+    /// The option of how large the stack may become.
+    pub const OPTION: OptionInfo = OptionInfo {
+        key: "stack",
+        values: "objects (1 to 1073741824)",
+        default: "1048576",
+        summary: "how large the mark stack may become; what does not fit is found again by a walk over the heap",
+    };
+
+    /// What was chosen.
+    ///
+    /// # Errors
+    /// When it is no such number.
+    pub fn option(options: &CollectorOptions) -> Result<usize, OptionError> {
+        Ok(options.number("stack", 1 << 20, 1..=1 << 30)? as usize)
+    }
+
     /// An empty stack for `most` objects, of which there must be one.
     pub fn new(most: usize) -> MarkStack {
         MarkStack { grey: Vec::new(), most: most.max(1), overflowed: false, walks: 0 }

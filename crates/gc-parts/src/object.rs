@@ -36,14 +36,19 @@ pub fn write_new(memory: &HeapMemory, index: u32, new: &NewObject, bits: u32) ->
 #[inline]
 pub fn update_slots(memory: &HeapMemory, shapes: &Shapes, object: u32, mut visit: impl FnMut(u32) -> u32) -> u64 {
     shapes.scan(memory, &at(object), |offset| {
-        let raw = memory.load_u32(object, offset);
-        if let Some(old) = index_of(raw) {
-            let new = visit(old);
-            if new != old {
-                memory.store_u32(object, offset, new);
-            }
-        }
+        update_slot(memory, object, offset, &mut visit);
     })
+}
+
+/// Replaces the reference in a slot by what `visit` gives for it, if it is one to an object. Gives that.
+#[inline(always)]
+pub fn update_slot(memory: &HeapMemory, object: u32, offset: u32, visit: impl FnOnce(u32) -> u32) -> Option<u32> {
+    let old = index_of(memory.load_u32(object, offset))?;
+    let new = visit(old);
+    if new != old {
+        memory.store_u32(object, offset, new);
+    }
+    Some(new)
 }
 
 /// Visits the objects of `range`, which are side by side. Costs one look at each header.

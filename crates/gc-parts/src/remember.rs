@@ -16,8 +16,8 @@ use crate::large::Large;
 use crate::mark::Marks;
 use crate::object::at;
 use gc_api::{
-    BulkSource, BulkWrite, CellKind, HeapError, HeapMemory, LogBuffer, REF_ARRAY_BASE, RefRange, RootKind, Shapes,
-    SideEntry, SideTable, SlowOp, VMGcRef, WriteSite, copy_refs,
+    BulkSource, BulkWrite, CellKind, Edge, EdgeSource, HeapError, HeapMemory, LogBuffer, MissedWrite, REF_ARRAY_BASE,
+    RefRange, RootKind, Shapes, SideEntry, SideTable, SlowOp, VMGcRef, WriteSite, copy_refs,
 };
 use std::ops::Range;
 
@@ -371,7 +371,7 @@ impl Remembered {
         }
     }
 
-    /// Whether the slot at `offset` of an old object is remembered: for [`GcHeap::check_edges`](gc_api::GcHeap::check_edges).
+    /// Whether the slot at `offset` of an old object is remembered.
     pub fn has(&self, object: u32, offset: u32) -> bool {
         match self.barrier {
             Barrier::ObjectLog => {
@@ -381,6 +381,27 @@ impl Remembered {
             Barrier::FieldLog => self.table.get(object + offset) == 0,
             _ => self.table.get(object + offset) != 0,
         }
+    }
+
+    /// Whether each of `edges` from what is old to what is young is remembered: [`GcHeap::check_edges`](gc_api::GcHeap::check_edges).
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check_edges(&self, edges: &[Edge], is_young: impl Fn(u32) -> bool) -> Result<(), MissedWrite> {
+        let is_missed = |edge: &&Edge| {
+            is_young(edge.to.raw())
+                && match edge.from {
+                    EdgeSource::Root(kind) => !self.has_roots(kind),
+                    EdgeSource::Object { index, offset, .. } => !is_young(index) && !self.has(index, offset),
+                }
+        };
+        let Some(edge) = edges.iter().find(is_missed) else { return Ok(()) };
+        let slot = match edge.from {
+            EdgeSource::Root(_) => None,
+            EdgeSource::Object { index, offset, .. } => Some((index, offset)),
+        };
+        let what = format!("a reference from {:?} to a young object is not remembered", edge.from);
+        Err(MissedWrite { slot, object: edge.to.raw(), what })
     }
 }
 

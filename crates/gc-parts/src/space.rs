@@ -16,8 +16,8 @@ use crate::region::Region;
 use crate::roots::update_roots;
 use crate::tally::Tally;
 use gc_api::{
-    CollectorOptions, Corruption, FIRST_INDEX, GcEvents, HeapError, HeapLimits, HeapMemory, OptionError, Phase,
-    RootKind, Roots, Shapes, VMGcRef,
+    CollectorOptions, Corruption, FIRST_INDEX, GcEvents, HeapError, HeapLimits, HeapMemory, OptionError, OptionInfo,
+    Phase, RootKind, Roots, Shapes, VMGcRef,
 };
 use std::sync::Arc;
 
@@ -37,6 +37,14 @@ pub enum Defrag {
 
 impl Defrag {
     /// The option of this name.
+    pub const OPTION: OptionInfo = OptionInfo {
+        key: "defrag",
+        values: "auto, always or never",
+        default: "auto",
+        summary: "evacuate blocks of lines when they are in pieces, in each collection that traces them, or never",
+    };
+
+    /// What was chosen.
     ///
     /// # Errors
     /// When it is none of the three.
