@@ -144,6 +144,9 @@ struct Tuning {
     /// When function references in tables are made: at the first use, or at instantiation
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Lazy)]
     table_init: When,
+    /// Translate every call as a call, that of a small function too
+    #[arg(long)]
+    no_inlining: bool,
     /// Let each `call_indirect` through a table that nothing can change remember what it called last
     #[arg(long)]
     call_indirect_cache: bool,
@@ -161,6 +164,7 @@ enum When {
 
 impl Tuning {
     fn apply(self, config: Config) -> Config {
+        let config = config.inline_calls(!self.no_inlining);
         let config = config.call_indirect_cache(self.call_indirect_cache);
         let config = config.relaxed_simd_deterministic(self.relaxed_simd_deterministic);
         config.table_init(match self.table_init {

@@ -222,8 +222,43 @@ pub struct CompiledCode {
     pub stack_maps: Vec<StackMap>,
     /// Return address → where to go on when the call throws, ascending.
     pub handlers: Vec<Handler>,
-    /// Instruction → offset in the binary, ascending; for backtraces.
+    /// Instruction → offset in the binary or [`Origin::position`], ascending; for backtraces.
     pub positions: Vec<(u32, u32)>,
+    /// Instructions of other functions that were inlined here.
+    pub origins: Vec<Origin>,
+}
+
+/// Where an instruction of an inlined function comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Origin {
+    /// The function it belongs to, by its number among the module's own.
+    pub function: u32,
+    /// Its offset in the binary.
+    pub offset: u32,
+    /// The position of the call that was inlined: an offset in the binary, or another origin.
+    pub call: u32,
+}
+
+impl Origin {
+    /// Positions from this one on are not offsets but indices of origins: a binary is smaller than 2 GiB.
+    pub const FIRST: u32 = 1 << 31;
+
+    /// The position that stands for origin `index`.
+    pub fn position(index: usize) -> u32 {
+        Origin::FIRST + index as u32
+    }
+
+    /// Which origin a position stands for, if it is no offset.
+    pub fn index(position: u32) -> Option<usize> {
+        position.checked_sub(Origin::FIRST).map(|index| index as usize)
+    }
+
+    /// Whether positions refer to origins that exist, and these to earlier ones and to functions that exist.
+    pub fn are_sound(origins: &[Origin], positions: &[(u32, u32)], functions: u32) -> bool {
+        let before = |end: usize| move |position: u32| Origin::index(position).is_none_or(|index| index < end);
+        positions.iter().all(|(_, position)| before(origins.len())(*position))
+            && origins.iter().enumerate().all(|(i, origin)| origin.function < functions && before(i)(origin.call))
+    }
 }
 
 /// Live references at a call.

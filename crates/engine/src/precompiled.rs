@@ -19,7 +19,7 @@
 //! themselves are taken at their word.
 
 use crate::compile::Compiler;
-use crate::info::{CompiledCode, Handler, ModuleInfo, Reloc, RelocTarget, StackMap};
+use crate::info::{CompiledCode, Handler, ModuleInfo, Origin, Reloc, RelocTarget, StackMap};
 use crate::types::{TypeIndex, TypeRegistry};
 use crate::vm;
 use cranelift_codegen::binemit::Reloc as RelocKind;
@@ -151,6 +151,7 @@ struct Function {
     /// Return address, target, frame size.
     handlers: Vec<(u32, u32, u32)>,
     positions: Vec<(u32, u32)>,
+    origins: Vec<Origin>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -442,6 +443,7 @@ impl Function {
             stack_maps: code.stack_maps.iter().map(|map| (map.ret, map.frame_size, map.slots.clone())).collect(),
             handlers: code.handlers.iter().map(|handler| (handler.ret, handler.target, handler.frame_size)).collect(),
             positions: code.positions.clone(),
+            origins: code.origins.clone(),
         }
     }
 
@@ -464,6 +466,9 @@ impl Function {
             && self.positions.is_sorted_by_key(|p| p.0);
         if !sorted {
             return Err(malformed("a function's tables are not in order"));
+        }
+        if !Origin::are_sound(&self.origins, &self.positions, functions) {
+            return Err(malformed("its code comes from functions that do not exist"));
         }
         let slots = self
             .stack_maps
@@ -510,6 +515,7 @@ impl Function {
                 .map(|(ret, target, frame_size)| Handler { ret, target, frame_size })
                 .collect(),
             positions: self.positions,
+            origins: self.origins,
         })
     }
 }

@@ -46,6 +46,8 @@ pub struct Config {
     pub verify: bool,
     /// When the function references in tables are made.
     pub table_init: TableInit,
+    /// Whether small functions are translated where they are called.
+    pub inline_calls: bool,
     /// Whether each `call_indirect` through a table that nothing can change remembers what it called last.
     pub call_indirect_cache: bool,
     /// Whether programs look, at the beginning of functions and of each iteration of loops, whether their store's deadline has
@@ -156,6 +158,7 @@ impl Config {
             zeal: Zeal::OFF,
             verify: false,
             table_init: TableInit::Lazy,
+            inline_calls: true,
             call_indirect_cache: false,
             epoch_interruption: false,
             consume_fuel: false,
@@ -237,6 +240,12 @@ impl Config {
     /// Sets [`Config::table_init`].
     pub fn table_init(mut self, when: TableInit) -> Config {
         self.table_init = when;
+        self
+    }
+
+    /// Sets [`Config::inline_calls`].
+    pub fn inline_calls(mut self, inline: bool) -> Config {
+        self.inline_calls = inline;
         self
     }
 
@@ -356,6 +365,7 @@ impl Engine {
             null_faults: config.null_checks == NullChecks::Faults,
             parallel: config.parallel,
             inline_alloc: !config.zeal.sees_allocations(),
+            inline_calls: config.inline_calls,
             table_init: config.table_init,
             relocatable: false,
             call_caches: config.call_indirect_cache,

@@ -310,13 +310,11 @@ impl Module {
         let bytes = wat::parse_bytes(source.as_ref()).map_err(text_error)?;
         let Parsed { info, funcs } = parsed(engine, &bytes)?;
         let mut texts = Vec::new();
-        for (defined, func) in funcs.into_iter().enumerate() {
-            let index = info.imported_funcs + defined as u32;
-            let name = info.func_name(index);
-            if select(index, name) {
-                let text = engine.compiler().emit_text(&info, &bytes, defined, func, emit)?;
-                texts.push((name.map_or_else(|| index.to_string(), str::to_string), text));
-            }
+        let index = |defined: usize| info.imported_funcs + defined as u32;
+        let wanted = |defined| select(index(defined), info.func_name(index(defined)));
+        for (defined, text) in engine.compiler().emit_text(&info, &bytes, funcs, emit, wanted)? {
+            let name = info.func_name(index(defined)).map_or_else(|| index(defined).to_string(), str::to_string);
+            texts.push((name, text));
         }
         Ok(texts)
     }

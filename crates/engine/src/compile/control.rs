@@ -245,8 +245,13 @@ impl Translator<'_, '_> {
                 self.branch_table(index, targets)?;
             }
             Operator::Return => {
-                let values = self.pop_n(self.ty.results.len());
-                self.b.ins().return_(&values);
+                if self.inlined.is_inside() {
+                    let (exit, values) = self.label(self.control.len() as u32 - 1);
+                    self.jump(exit, &values);
+                } else {
+                    let values = self.pop_n(self.ty.results.len());
+                    self.b.ins().return_(&values);
+                }
                 self.unreachable();
             }
             Operator::Select => self.select(),
@@ -365,7 +370,7 @@ impl Translator<'_, '_> {
         self.reachable = frame.entered && frame.next_reached;
         if self.reachable {
             self.enter(frame.next);
-            if self.control.is_empty() {
+            if self.control.is_empty() && !self.inlined.is_inside() {
                 let results = std::mem::take(&mut self.stack);
                 self.b.ins().return_(&results);
             }

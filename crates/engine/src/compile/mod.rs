@@ -13,6 +13,7 @@ mod env;
 mod exceptions;
 mod gc;
 mod global;
+mod inline;
 mod interrupts;
 mod memory;
 mod numeric;
@@ -25,7 +26,7 @@ mod translate;
 
 pub use trampoline::Trampoline;
 
-use crate::info::{CompiledCode, Handler, ModuleInfo, Reloc, RelocTarget, StackMap};
+use crate::info::{CompiledCode, Handler, ModuleInfo, Origin, Reloc, RelocTarget, StackMap};
 use crate::limits::Exceeded;
 use crate::types::{HeapType, RefType, TypeRegistry, ValType};
 use crate::vm::TableInit;
@@ -36,10 +37,11 @@ use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{CodegenError, Context, FinalizedMachExceptionHandler, FinalizedRelocTarget};
 use cranelift_frontend::FunctionBuilderContext;
 use gc_api::GcRuntime;
+use inline::Inlining;
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::time::Instant;
-use wasmparser::{BinaryReaderError, FuncToValidate, FuncValidatorAllocations, FunctionBody, ValidatorResources};
+use wasmparser::{BinaryReaderError, FuncToValidate, FuncValidatorAllocations, ValidatorResources};
 
 pub(crate) use profile::Stopwatch;
 pub use profile::{CompileProfile, SlowFunction};
@@ -67,6 +69,8 @@ pub struct CompileOptions {
     pub parallel: bool,
     /// Let the collector allocate inline, rather than call the runtime for each object.
     pub inline_alloc: bool,
+    /// Translate small functions where they are called.
+    pub inline_calls: bool,
     /// When function references are made.
     pub table_init: TableInit,
     /// Keep the targets of indirect calls in caches. Which calls have one is the module's to know.
@@ -93,6 +97,7 @@ impl CompileOptions {
             null_faults,
             parallel: _,
             inline_alloc,
+            inline_calls,
             table_init,
             call_caches,
             relocatable: _,
@@ -106,6 +111,7 @@ impl CompileOptions {
             ("count-objects", count_objects.to_string()),
             ("null-faults", null_faults.to_string()),
             ("inline-alloc", inline_alloc.to_string()),
+            ("inline-calls", inline_calls.to_string()),
             ("table-init", format!("{table_init:?}")),
             ("call-caches", call_caches.to_string()),
             ("epochs", epochs.to_string()),
@@ -138,6 +144,7 @@ impl Default for CompileOptions {
             null_faults: true,
             parallel: true,
             inline_alloc: true,
+            inline_calls: true,
             table_init: TableInit::Lazy,
             call_caches: false,
             relocatable: false,
@@ -250,11 +257,13 @@ impl Compiler {
         funcs: Vec<FuncToValidate<ValidatorResources>>,
         stopwatch: &Stopwatch,
     ) -> Result<Vec<CompiledCode>, CompileError> {
+        let inlining = Inlining::new(self, info, bytes, &funcs);
         let one = |state: &mut Scratch, (i, func): (usize, FuncToValidate<ValidatorResources>)| {
             let start = Instant::now();
-            self.translate(state, info, bytes, i, func)?;
+            let origins = self.translate(state, info, (bytes, &inlining), i, func)?;
             let translated = Instant::now();
             let code = self.finish(&mut state.context, || describe(info, i));
+            let code = code.map(|code| CompiledCode { origins, ..code });
             let times = [start, translated, Instant::now()];
             stopwatch.function(info.imported_funcs + i as u32, info.bodies[i].len(), times);
             code
@@ -267,7 +276,7 @@ impl Compiler {
         }
     }
 
-    /// One function as text.
+    /// Those of a module's functions that are `wanted`, by their numbers among its own, as text.
     ///
     /// # Errors
     /// As [`compile_module`](Self::compile_module).
@@ -275,13 +284,18 @@ impl Compiler {
         &self,
         info: &ModuleInfo,
         bytes: &[u8],
-        defined: usize,
-        func: FuncToValidate<ValidatorResources>,
+        funcs: Vec<FuncToValidate<ValidatorResources>>,
         emit: Emit,
-    ) -> Result<String, CompileError> {
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<Vec<(usize, String)>, CompileError> {
+        let inlining = Inlining::new(self, info, bytes, &funcs);
         let mut state = Scratch::default();
-        self.translate(&mut state, info, bytes, defined, func)?;
-        self.text(&mut state.context, emit, || describe(info, defined))
+        let mut texts = Vec::new();
+        for (defined, func) in funcs.into_iter().enumerate().filter(|(defined, _)| wanted(*defined)) {
+            self.translate(&mut state, info, (bytes, &inlining), defined, func)?;
+            texts.push((defined, self.text(&mut state.context, emit, || describe(info, defined))?));
+        }
+        Ok(texts)
     }
 
     /// What stands in `context`, as text.
@@ -302,19 +316,17 @@ impl Compiler {
         &self,
         state: &mut Scratch,
         info: &ModuleInfo,
-        bytes: &[u8],
+        (bytes, inlining): (&[u8], &Inlining<'_>),
         defined: usize,
         func: FuncToValidate<ValidatorResources>,
-    ) -> Result<(), CompileError> {
+    ) -> Result<Vec<Origin>, CompileError> {
         state.context.clear();
-        let range = info.bodies[defined].clone();
+        let body = inline::body(info, bytes, defined, &func);
         let mut validator = func.into_validator(std::mem::take(&mut state.validator));
-        let mut reader = wasmparser::BinaryReader::new(&bytes[range.clone()], range.start as u64);
-        reader.set_features(*validator.features());
-        let body = FunctionBody::new(reader);
-        translate::translate(self, info, defined, &body, &mut validator, &mut state.builder, &mut state.context)?;
+        let Scratch { context, builder, .. } = state;
+        let origins = translate::translate(self, (info, inlining), defined, &body, &mut validator, builder, context)?;
         state.validator = validator.into_allocations();
-        Ok(())
+        Ok(origins)
     }
 
     /// Compiles what stands in `context` and takes out what the runtime needs.
@@ -376,6 +388,7 @@ impl Compiler {
             stack_maps,
             handlers,
             positions,
+            origins: Vec::new(),
         })
     }
 

@@ -6,9 +6,10 @@
 
 use super::control::Frame;
 use super::env::FuncEnv;
+use super::inline::{Inlined, Inlining};
 use super::simd::vector_constant;
 use super::{CompileError, Compiler, clif_type, is_gc, safepoints};
-use crate::info::ModuleInfo;
+use crate::info::{ModuleInfo, Origin};
 use crate::limits::{self, Limit};
 use crate::types::{CompositeType, FuncType, HeapType, RefType, ValType};
 use crate::vm::{VMContext, VMStoreContext};
@@ -18,18 +19,19 @@ use cranelift_codegen::ir::{self, Block, InstBuilder, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use gc_api::{Emitter, Region, StaticRef};
 use std::ops::Range;
-use wasmparser::{FuncValidator, FunctionBody, Operator, ValidatorResources};
+use wasmparser::{FuncValidator, FuncValidatorAllocations, FunctionBody, Operator, ValidatorResources};
 
-/// Translates the body of the `defined`-th function of a module's own into `context.func`.
+/// Translates the body of the `defined`-th function of a module's own into `context.func`. Gives where the instructions of
+/// functions that were inlined come from.
 pub(super) fn translate(
     compiler: &Compiler,
-    info: &ModuleInfo,
+    (info, inlining): (&ModuleInfo, &Inlining<'_>),
     defined: usize,
     body: &FunctionBody<'_>,
     validator: &mut FuncValidator<ValidatorResources>,
     scratch: &mut FunctionBuilderContext,
     context: &mut Context,
-) -> Result<(), CompileError> {
+) -> Result<Vec<Origin>, CompileError> {
     let index = info.imported_funcs + defined as u32;
     let CompositeType::Func(ty) = &compiler.registry.get(info.funcs[index as usize]).composite else {
         unreachable!("a function has a function type")
@@ -48,6 +50,10 @@ pub(super) fn translate(
         env: FuncEnv::new(compiler, info, params[0]),
         b,
         validator,
+        defined,
+        inlining,
+        inlined: Inlined::default(),
+        spare: None,
         ty: ty.clone(),
         stack: Vec::new(),
         control: Vec::new(),
@@ -63,13 +69,13 @@ pub(super) fn translate(
         t.add_local(ty, *value);
     }
     t.body(body)?;
-    let Translator { b, env, .. } = t;
+    let Translator { b, env, inlined, .. } = t;
     b.finalize(compiler.isa.frontend_config());
     safepoints::spill_references(&mut context.func, &env.references);
-    Ok(())
+    Ok(inlined.origins)
 }
 
-fn call_sites(info: &ModuleInfo, defined: usize) -> Range<u32> {
+pub(super) fn call_sites(info: &ModuleInfo, defined: usize) -> Range<u32> {
     match info.fixed_tables.sites.get(defined..defined + 2) {
         Some(ends) => ends[0]..ends[1],
         None => 0..0,
@@ -99,6 +105,12 @@ pub(super) struct Translator<'a, 'f> {
     pub b: FunctionBuilder<'f>,
     pub env: FuncEnv<'a>,
     pub validator: &'a mut FuncValidator<ValidatorResources>,
+    /// The function that is compiled, by its number among the module's own.
+    pub defined: usize,
+    pub inlining: &'a Inlining<'a>,
+    pub inlined: Inlined,
+    /// Of a validator that is no longer needed.
+    pub spare: Option<FuncValidatorAllocations>,
     pub ty: FuncType,
     pub stack: Vec<Value>,
     pub control: Vec<Frame>,
@@ -115,7 +127,8 @@ pub(super) struct Translator<'a, 'f> {
 }
 
 impl Translator<'_, '_> {
-    fn body(&mut self, body: &FunctionBody<'_>) -> Result<(), CompileError> {
+    /// Translates a body, whose parameters are the locals there are.
+    pub fn body(&mut self, body: &FunctionBody<'_>) -> Result<(), CompileError> {
         self.limited(limits::LOCALS, limits::locals(self.ty.params.len(), body))?;
         let mut locals = body.get_locals_reader()?;
         for _ in 0..locals.get_count() {
@@ -129,12 +142,16 @@ impl Translator<'_, '_> {
             }
         }
         self.push_body_frame();
-        self.interruption_point();
+        // Instructions are counted as if there had been a call.
+        if !self.inlined.is_inside() || self.env.compiler.options.fuel {
+            self.interruption_point();
+        }
         let mut operators = body.get_operators_reader()?;
         while !operators.eof() {
             let offset = operators.original_position();
             let op = operators.read()?;
-            self.b.set_srcloc(ir::SourceLoc::new(offset as u32));
+            let position = self.inlined.locate(offset as u32);
+            self.b.set_srcloc(position);
             self.operator(offset, &op)?;
         }
         let end = operators.original_position();
@@ -152,6 +169,9 @@ impl Translator<'_, '_> {
         self.limit_operator(op)?;
         if self.control_operator(op, &operands)? || !self.reachable {
             return Ok(());
+        }
+        if let Some(callee) = self.inlines(op) {
+            return self.inline(callee);
         }
         let translated = self.numeric_operator(op)
             || self.memory_operator(op)
@@ -196,7 +216,12 @@ impl Translator<'_, '_> {
             }
             _ => {}
         }
-        self.limited(limits::CODE_VALUES, self.b.func.dfg.num_values() as u64 + self.passed)
+        self.limited(limits::CODE_VALUES, self.values())
+    }
+
+    /// Values in the code so far, and values that its branches pass.
+    pub fn values(&self) -> u64 {
+        self.b.func.dfg.num_values() as u64 + self.passed
     }
 
     /// Static types of the two topmost operands and the third.
@@ -267,7 +292,7 @@ impl Translator<'_, '_> {
 
     // Locals.
 
-    fn add_local(&mut self, ty: &ValType, value: Value) {
+    pub fn add_local(&mut self, ty: &ValType, value: Value) {
         let var = self.b.declare_var(clif_type(ty));
         self.b.def_var(var, value);
         self.locals.push(var);

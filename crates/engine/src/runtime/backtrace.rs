@@ -13,7 +13,7 @@ pub fn capture(store: &StoreOpaque) -> WasmBacktrace {
         let mut backtrace = Backtrace::new();
         // SAFETY: each activation waits for what it called, so its frames are still there.
         backtrace.record(unsafe { unwind::frames(bounds) });
-        frames.extend(backtrace.pcs().into_iter().filter_map(|pc| frame(store, pc - 1)));
+        frames.extend(backtrace.pcs().into_iter().flat_map(|pc| frames_at(store, pc - 1)));
         omitted += backtrace.omitted();
     }
     WasmBacktrace { frames, omitted }
@@ -22,7 +22,7 @@ pub fn capture(store: &StoreOpaque) -> WasmBacktrace {
 /// The functions that were active at a fault, of which all but the newest were in a call; and those below.
 pub fn of_fault(store: &StoreOpaque, fault: &Backtrace) -> WasmBacktrace {
     let pcs = fault.pcs().into_iter().enumerate().map(|(i, pc)| if i == 0 { pc } else { pc - 1 });
-    let mut frames: Vec<_> = pcs.filter_map(|pc| frame(store, pc)).collect();
+    let mut frames: Vec<_> = pcs.flat_map(|pc| frames_at(store, pc)).collect();
     // The activation of the fault has ended.
     let below = capture(store);
     frames.extend(below.frames);
@@ -31,18 +31,17 @@ pub fn of_fault(store: &StoreOpaque, fault: &Backtrace) -> WasmBacktrace {
 
 /// The function that a return address leads into, and the instruction before it, in words.
 pub fn place(store: &StoreOpaque, pc: usize) -> String {
-    frame(store, pc.wrapping_sub(1)).map_or("code that is no function's".to_string(), |frame| frame.to_string())
+    let innermost = frames_at(store, pc.wrapping_sub(1)).into_iter().next();
+    innermost.map_or("code that is no function's".to_string(), |frame| frame.to_string())
 }
 
-fn frame(store: &StoreOpaque, pc: usize) -> Option<WasmFrame> {
-    let (code, tag) = store.code.lookup(pc)?;
-    let (defined, _) = code.lookup(pc)?;
+/// The functions that are executed at `pc`, the innermost first: one, and those that were inlined into it.
+fn frames_at(store: &StoreOpaque, pc: usize) -> Vec<WasmFrame> {
+    let Some((code, tag)) = store.code.lookup(pc) else { return Vec::new() };
     let info = &store.module(tag).info;
-    let function = info.imported_funcs + defined as u32;
-    Some(WasmFrame {
-        function,
-        name: info.func_name(function).map(str::to_string),
-        module: info.name.clone(),
-        offset: code.position(pc),
-    })
+    let frame = |(defined, offset)| {
+        let function = info.imported_funcs + defined as u32;
+        WasmFrame { function, name: info.func_name(function).map(str::to_string), module: info.name.clone(), offset }
+    };
+    code.functions_at(pc).into_iter().map(frame).collect()
 }

@@ -7,7 +7,7 @@
 //!
 //! Nothing in a query allocates or locks: the signal handler asks, too.
 
-use crate::info::{CompiledCode, Handler, RelocTarget, StackMap};
+use crate::info::{CompiledCode, Handler, Origin, RelocTarget, StackMap};
 use cranelift_codegen::binemit::Reloc as RelocKind;
 use cranelift_codegen::ir::{LibCall, TrapCode};
 use gc_api::sys::{Protection, Reservation, page_size};
@@ -46,6 +46,7 @@ struct Function {
     stack_maps: Box<[StackMap]>,
     handlers: Box<[Handler]>,
     positions: Box<[(u32, u32)]>,
+    origins: Box<[Origin]>,
 }
 
 impl CodeObject {
@@ -160,12 +161,20 @@ impl CodeObject {
         Some((self.address(function) as usize + handler.target as usize, handler.frame_size))
     }
 
-    /// The offset in the WebAssembly binary of what is executed at `pc`. Ask for a return address minus 1 to get the call.
-    pub fn position(&self, pc: usize) -> Option<u32> {
-        let (function, offset) = self.lookup(pc)?;
-        let positions = &self.functions[function].positions;
+    /// What is executed at `pc`: the function with that code last, those that were inlined there before it, the innermost first; each
+    /// with the offset in the WebAssembly binary where it is. Ask for a return address minus 1 to get the call.
+    pub fn functions_at(&self, pc: usize) -> Vec<(usize, Option<u32>)> {
+        let Some((function, offset)) = self.lookup(pc) else { return Vec::new() };
+        let Function { positions, origins, .. } = &self.functions[function];
         let next = positions.partition_point(|p| p.0 <= offset);
-        next.checked_sub(1).map(|i| positions[i].1)
+        let mut position = next.checked_sub(1).map(|i| positions[i].1);
+        let mut found = Vec::new();
+        while let Some(origin) = position.and_then(Origin::index).map(|index| origins[index]) {
+            found.push((origin.function as usize, Some(origin.offset)));
+            position = Some(origin.call);
+        }
+        found.push((function, position));
+        found
     }
 }
 
@@ -182,6 +191,7 @@ impl Function {
             stack_maps: code.stack_maps.into(),
             handlers: code.handlers.into(),
             positions: code.positions.into(),
+            origins: code.origins.into(),
         }
     }
 }
@@ -398,6 +408,7 @@ pub(super) mod testing {
                 })
                 .collect(),
             positions: buffer.get_srclocs_sorted().iter().map(|s| (s.start, s.loc.bits())).collect(),
+            origins: Vec::new(),
         }
     }
 }
@@ -464,7 +475,7 @@ mod tests {
             assert_eq!(object.trap_code(second + offset as usize), Some(code));
         }
         assert_eq!(object.trap_code(first), None);
-        assert_eq!(object.position(first + call_at as usize), Some(7));
+        assert_eq!(object.functions_at(first + call_at as usize), [(0, Some(7))]);
         assert_eq!(object.function_bytes(1).len(), object.size(1));
     }
 

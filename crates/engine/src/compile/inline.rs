@@ -1,0 +1,176 @@
+//! Calls to small functions of the module's own, which are translated in place of the call.
+//!
+//! The callee's body is read once more, as a block of the caller: its parameters and locals are variables of the caller, its operands
+//! and frames a stack of their own, its `return` a branch to the block's end. What it does is the same, instruction by
+//! instruction, and so are its stack maps, handlers, traps and fuel; a backtrace shows it as a frame. What a call costs beside the instruction (a
+//! prologue with its look at the stack's limit, a frame, references that are spilled for the sake of a callee that does
+//! not collect) is gone, and Cranelift sees both bodies at once.
+//!
+//! Bodies are taken that are short, and have neither loops (beside which a call costs little), nor handlers, nor tail calls.
+
+use super::translate::{Translator, call_sites};
+use super::{CompileError, Compiler, OptLevel};
+use crate::info::{ModuleInfo, Origin};
+use crate::limits;
+use crate::types::CompositeType;
+use cranelift_codegen::ir;
+use wasmparser::{BinaryReader, FuncToValidate, FunctionBody, Operator, ValidatorResources};
+
+/// Bytes of the longest body that is inlined.
+const LONGEST: usize = 100;
+/// Locals of a body that is inlined, beside its parameters.
+const MOST_LOCALS: u64 = 16;
+/// Bodies within bodies.
+const DEEPEST: usize = 4;
+/// Bytes of bodies that a function may take in, if it is shorter than that itself; else as many as it has.
+const LEAST_BUDGET: usize = 600;
+
+/// The functions of a module that may be inlined.
+pub(super) struct Inlining<'m> {
+    bytes: &'m [u8],
+    /// By number among the module's own.
+    candidates: Vec<Option<FuncToValidate<ValidatorResources>>>,
+}
+
+impl<'m> Inlining<'m> {
+    /// Looks at all functions of a module.
+    pub fn new(
+        compiler: &Compiler,
+        info: &ModuleInfo,
+        bytes: &'m [u8],
+        funcs: &[FuncToValidate<ValidatorResources>],
+    ) -> Inlining<'m> {
+        let wanted = compiler.options.inline_calls && compiler.options.opt_level != OptLevel::None;
+        let candidate = |(defined, func): (usize, &FuncToValidate<ValidatorResources>)| {
+            let fits = info.bodies[defined].len() <= LONGEST && is_simple(&body(info, bytes, defined, func));
+            fits.then(|| same(func))
+        };
+        let candidates = if wanted { funcs.iter().enumerate().map(candidate).collect() } else { Vec::new() };
+        Inlining { bytes, candidates }
+    }
+
+    fn get(&self, defined: usize) -> Option<&FuncToValidate<ValidatorResources>> {
+        self.candidates.get(defined)?.as_ref()
+    }
+}
+
+/// The body of the `defined`-th function of a module's own.
+pub(super) fn body<'m>(
+    info: &ModuleInfo,
+    bytes: &'m [u8],
+    defined: usize,
+    func: &FuncToValidate<ValidatorResources>,
+) -> FunctionBody<'m> {
+    let range = info.bodies[defined].clone();
+    let mut reader = BinaryReader::new(&bytes[range.clone()], range.start as u64);
+    reader.set_features(func.features);
+    FunctionBody::new(reader)
+}
+
+fn same(func: &FuncToValidate<ValidatorResources>) -> FuncToValidate<ValidatorResources> {
+    FuncToValidate { resources: func.resources.clone(), index: func.index, ty: func.ty, features: func.features }
+}
+
+/// Whether a body has nothing that makes it unfit. It need not be valid.
+fn is_simple(body: &FunctionBody<'_>) -> bool {
+    use Operator as O;
+    let Ok(mut operators) = body.get_operators_reader() else { return false };
+    while !operators.eof() {
+        match operators.read() {
+            Err(_)
+            | Ok(
+                O::Loop { .. }
+                | O::TryTable { .. }
+                | O::ReturnCall { .. }
+                | O::ReturnCallIndirect { .. }
+                | O::ReturnCallRef { .. },
+            ) => return false,
+            Ok(_) => {}
+        }
+    }
+    limits::locals(0, body) <= MOST_LOCALS
+}
+
+/// What a function has taken in, and what it is in the middle of.
+#[derive(Default)]
+pub(super) struct Inlined {
+    /// Functions whose bodies are being translated, the outermost first, and where each was called.
+    chain: Vec<(usize, u32)>,
+    /// The positions of their instructions.
+    pub origins: Vec<Origin>,
+    /// Bytes taken in.
+    bytes: usize,
+    /// The position of the instruction that is being translated.
+    position: u32,
+}
+
+impl Inlined {
+    /// Whether it is a body in place of a call that is being translated.
+    pub fn is_inside(&self) -> bool {
+        !self.chain.is_empty()
+    }
+
+    /// The position of the instruction at `offset` of the binary, which is translated next.
+    pub fn locate(&mut self, offset: u32) -> ir::SourceLoc {
+        self.position = match self.chain.last() {
+            None => offset,
+            Some((defined, call)) => {
+                self.origins.push(Origin { function: *defined as u32, offset, call: *call });
+                Origin::position(self.origins.len() - 1)
+            }
+        };
+        ir::SourceLoc::new(self.position)
+    }
+}
+
+impl Translator<'_, '_> {
+    /// Which of the module's own functions this instruction calls, if it is to be inlined.
+    pub(super) fn inlines(&self, op: &Operator<'_>) -> Option<usize> {
+        let Operator::Call { function_index } = *op else { return None };
+        let info = self.env.info;
+        let defined = function_index.checked_sub(info.imported_funcs)? as usize;
+        self.inlining.get(defined)?;
+        let inlined = &self.inlined;
+        let recurs = self.defined == defined || inlined.chain.iter().any(|(known, _)| *known == defined);
+        let budget = info.bodies[self.defined].len().max(LEAST_BUDGET);
+        let fits = inlined.bytes + info.bodies[defined].len() <= budget && self.values() < limits::CODE_VALUES.max / 4;
+        (fits && !recurs && inlined.chain.len() < DEEPEST).then_some(defined)
+    }
+
+    /// Translates the body of a function in place of a call to it.
+    pub(super) fn inline(&mut self, defined: usize) -> Result<(), CompileError> {
+        let inlining = self.inlining;
+        let (info, func) = (self.env.info, inlining.get(defined).expect("asked before"));
+        let index = info.imported_funcs + defined as u32;
+        let CompositeType::Func(ty) = &self.env.compiler.registry.get(info.funcs[index as usize]).composite else {
+            unreachable!("a function has a function type")
+        };
+        let ty = ty.clone();
+        let args = self.pop_n(ty.params.len());
+        let validator = same(func).into_validator(self.spare.take().unwrap_or_default());
+        let validator = std::mem::replace(self.validator, validator);
+        let caller_ty = std::mem::replace(&mut self.ty, ty.clone());
+        let sites = std::mem::replace(&mut self.call_sites, call_sites(info, defined));
+        let stack = std::mem::take(&mut self.stack);
+        let control = std::mem::take(&mut self.control);
+        let locals = std::mem::take(&mut self.locals);
+        self.inlined.chain.push((defined, self.inlined.position));
+        self.inlined.bytes += info.bodies[defined].len();
+
+        for (ty, value) in ty.params.iter().zip(args) {
+            self.add_local(ty, value);
+        }
+        self.body(&body(info, inlining.bytes, defined, func))?;
+
+        let results = std::mem::replace(&mut self.stack, stack);
+        let validator = std::mem::replace(self.validator, validator);
+        self.spare = Some(validator.into_allocations());
+        (self.ty, self.call_sites, self.control, self.locals) = (caller_ty, sites, control, locals);
+        self.inlined.chain.pop();
+        match self.reachable {
+            true => self.stack.extend(results),
+            false => self.unreachable(),
+        }
+        Ok(())
+    }
+}
