@@ -53,6 +53,8 @@ impl Cell {
     pub const LIMIT: Cell = Cell(1);
     /// Objects allocated inline, where the program is compiled to count them.
     pub const OBJECTS: Cell = Cell(2);
+    /// [`HeapMemory::committed`], for code that has many bytes copied at once: the heap's own, not to be written.
+    pub const COMMITTED: Cell = Cell(3);
 
     /// The `n`-th cell that is the collector's own.
     ///
@@ -159,8 +161,18 @@ impl HeapMemory {
                 self.0.reservation.populate(offset, len);
             }
         }
-        self.0.committed.store(end.min(self.0.limit), Relaxed);
+        self.set_committed(end.min(self.0.limit));
         Ok(())
+    }
+
+    fn set_committed(&self, end: u64) {
+        self.0.committed.store(end, Relaxed);
+        self.set_cell(Cell::COMMITTED, end);
+    }
+
+    fn clear_cells(&self) {
+        (0..CELL_COUNT as u8).for_each(|cell| self.set_cell(Cell(cell), 0));
+        self.set_cell(Cell::COMMITTED, self.committed());
     }
 
     /// Returns the memory of the pages inside `range` to the system; the indices stay accessible and read as zero.
@@ -178,9 +190,7 @@ impl HeapMemory {
     /// Makes the heap empty again: memory goes back to the system, cells read zero, side tables stay and read zero.
     pub fn reset(&self) {
         self.discard(0..u32::MAX);
-        for cell in 0..CELL_COUNT as u8 {
-            self.set_cell(Cell(cell), 0);
-        }
+        self.clear_cells();
         let page = page_size().max(4096);
         let side = self.0.side_used.load(Relaxed) as usize - page;
         let offset = self.0.base - self.0.reservation.base() as usize - page - side;
@@ -198,9 +208,7 @@ impl HeapMemory {
             // Whole pages, of which the last may reach beyond.
             self.discard(start - start % page_size() as u32..end.next_multiple_of(page_size() as u32).max(end));
         }
-        for cell in 0..CELL_COUNT as u8 {
-            self.set_cell(Cell(cell), 0);
-        }
+        self.clear_cells();
     }
 
     /// Leaves no more than `bytes` accessible, rounded up to pages; returns the rest's memory to the system.
@@ -220,7 +228,7 @@ impl HeapMemory {
             .reservation
             .protect(offset, len, Protection::None)
             .map_err(|source| HeapError::System { what: "shrinking the heap", source })?;
-        self.0.committed.store(start, Relaxed);
+        self.set_committed(start);
         // Inaccessible as it is, it reads as zero when it is made accessible again. A refusal would leave old objects there.
         self.0
             .reservation

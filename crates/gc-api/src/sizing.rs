@@ -24,7 +24,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 /// A heap that may grow has so many usable bytes at least, whatever is live: collections of less are not worth their fixed cost.
-const LEAST: u64 = 4 << 20;
+const LEAST: u64 = 16 << 20;
 /// `live · SQRT_BYTES` is what `sqrt` takes the root of.
 const SQRT_BYTES: f64 = (16 << 20) as f64;
 /// What a byte is worth to `membalancer`: 1 % of the program's time for a MiB.
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(after(HeapPolicy::Doubling, 200 * MIB), 256 * MIB);
         assert_eq!(after(HeapPolicy::Doubling, 0), LEAST);
         assert_eq!(after(HeapPolicy::Sqrt, 64 * MIB), 96 * MIB);
-        assert_eq!(after(HeapPolicy::Sqrt, 4 * MIB), 12 * MIB);
+        assert_eq!(after(HeapPolicy::Sqrt, 16 * MIB), 32 * MIB);
     }
 
     #[test]

@@ -123,7 +123,7 @@ mod tests {
         assert!(!growth.is_desperate());
         // It helped little: the policy gives less than the object needs.
         growth.collected(3 * MIB, MIB, 0, &mut Pages::new(memory.clone()));
-        assert_eq!(growth.budget(), 3 * MIB);
+        assert_eq!(growth.budget(), 13 * MIB);
         assert_eq!(growth.on_failure(&memory, (3 * MIB, 0), 20 * MIB, 1), SizingDecision::Grow(20 * MIB + SLACK));
         assert!(growth.allows(0, 20 * MIB));
     }

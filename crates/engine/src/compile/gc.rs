@@ -7,9 +7,9 @@ use crate::types::{HeapType, RefType, StorageType, ValType};
 use crate::vm::{Builtin, VMFuncRef, VMStoreContext, trap_codes};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64, I64X2};
-use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, LibCall, MemFlagsData, Value};
 use gc_api::{
-    ARRAY_LENGTH_OFFSET, AccessSite, AllocSite, AllocSize, Freshness, GcKind, Region, Slot, StaticRef, TypeIndex,
+    ARRAY_LENGTH_OFFSET, AccessSite, AllocSite, AllocSize, Cell, Freshness, GcKind, Region, Slot, StaticRef, TypeIndex,
 };
 use wasmparser::Operator;
 
@@ -134,14 +134,23 @@ impl Translator<'_, '_> {
                 let count = self.pop();
                 let (array, to, value) = self.pop3();
                 let ty = self.env.info.types.get(*array_type_index);
+                let layout = self.env.compiler.registry.array_layout(ty);
+                if let Some(byte) = self.fill_byte(ty, Some(value)).filter(|_| !layout.refs) {
+                    let length = self.array_length(array, operands.at(2).nullable);
+                    let (address, bytes) = self.elements(ty, array, to, count, Some(length));
+                    return self.done(|t| t.library_call(LibCall::Memset, &[address, byte, bytes]));
+                }
                 let (low, high) = self.element_words(ty, value);
                 let ty = self.type_index(ty);
                 let args = [ty, self.wide(array), self.wide(to), low, high, self.wide(count)];
                 self.env.builtin(&mut self.b, Builtin::ArrayFill, &args);
             }
             O::ArrayCopy { array_type_index_dst, .. } => {
-                let operands = self.pop_n(5);
                 let ty = self.env.info.types.get(*array_type_index_dst);
+                if self.copies_bytes(ty) {
+                    return self.done(|t| t.array_copy(ty));
+                }
+                let operands = self.pop_n(5);
                 let mut args = vec![self.type_index(ty)];
                 args.extend(operands.into_iter().map(|v| self.wide(v)).collect::<Vec<_>>());
                 self.env.builtin(&mut self.b, Builtin::ArrayCopy, &args);
@@ -176,6 +185,68 @@ impl Translator<'_, '_> {
         let (array, index) = self.pop2();
         let (storage, slot) = self.element(type_index, array, index, operands.at(1).nullable);
         self.load_slot(slot, &storage, extend, false);
+    }
+
+    fn done(&mut self, translate: impl FnOnce(&mut Self)) -> bool {
+        translate(self);
+        true
+    }
+
+    // Many elements at once: by the system's functions, called without the detour through a builtin, where the collector need not know.
+
+    /// Whether elements of an array are copied without the collector's knowledge.
+    fn copies_bytes(&self, ty: TypeIndex) -> bool {
+        let barrier = self.env.compiler.gc.compiler().needs().bulk_write || self.env.compiler.options.note_writes;
+        !(self.env.compiler.registry.array_layout(ty).refs && barrier)
+    }
+
+    /// The byte that elements which are filled with `value`, or their default, consist of; `None` if that is not known.
+    fn fill_byte(&mut self, ty: TypeIndex, value: Option<Value>) -> Option<Value> {
+        let storage = self.env.compiler.registry.array_type(ty).element.storage;
+        match (value, storage) {
+            (Some(value), StorageType::I8) => Some(value),
+            (Some(value), _) if !self.is_zero(value) => None,
+            _ => Some(self.b.ins().iconst(I32, 0)),
+        }
+    }
+
+    /// The address of `count` elements of an array from `index` on, and how many bytes they are. Traps unless all are before `length`;
+    /// and, because what a heap says of lengths is not trusted with what the system's functions do, unless all are in the heap.
+    fn elements(
+        &mut self,
+        ty: TypeIndex,
+        array: Value,
+        index: Value,
+        count: Value,
+        length: Option<Value>,
+    ) -> (Value, Value) {
+        let layout = self.env.compiler.registry.array_layout(ty);
+        let [array_index, index, count] = [array, index, count].map(|value| self.wide(value));
+        // None is more than 32 bits, and elements are 16 bytes at most: nothing overflows.
+        let end = self.b.ins().iadd(index, count);
+        if let Some(length) = length {
+            let length = self.wide(length);
+            let outside = self.b.ins().icmp(IntCC::UnsignedGreaterThan, end, length);
+            self.b.ins().trapnz(outside, trap_codes::ARRAY_OUT_OF_BOUNDS);
+        }
+        let shift = layout.element_log2 as i64;
+        let [start, end, bytes] = [index, end, count].map(|elements| self.b.ins().ishl_imm_u(elements, shift));
+        let end = self.b.ins().iadd(end, array_index);
+        let end = self.b.ins().iadd_imm_u(end, layout.base as i64);
+        let (address, committed) = self.gc(|_, e| (e.address(array), e.load_cell(Cell::COMMITTED)));
+        let outside = self.b.ins().icmp(IntCC::UnsignedGreaterThan, end, committed);
+        self.b.ins().trapnz(outside, trap_codes::HEAP_CORRUPTION);
+        let address = self.b.ins().iadd(address, start);
+        (self.b.ins().iadd_imm_u(address, layout.base as i64), bytes)
+    }
+
+    fn array_copy(&mut self, ty: TypeIndex) {
+        let (from_array, from, count) = self.pop3();
+        let (to_array, to) = self.pop2();
+        let lengths = [to_array, from_array].map(|array| self.array_length(array, true));
+        let (to, bytes) = self.elements(ty, to_array, to, count, Some(lengths[0]));
+        let (from, _) = self.elements(ty, from_array, from, count, Some(lengths[1]));
+        self.library_call(LibCall::Memmove, &[to, from, bytes]);
     }
 
     fn array_length(&mut self, array: Value, null_check: bool) -> Value {
@@ -442,12 +513,24 @@ impl Translator<'_, '_> {
             }
             return;
         }
+        if let Some(byte) = self.fill_byte(ty, value) {
+            let first = self.b.ins().iconst(I32, 0);
+            let (address, bytes) = self.elements(ty, array, first, length, None);
+            return self.library_call(LibCall::Memset, &[address, byte, bytes]);
+        }
         let (low, high) = match value {
             Some(value) => self.element_words(ty, value),
             None => (self.i64(0), self.i64(0)),
         };
         let args = [self.type_index(ty), self.wide(array), low, high, self.wide(length)];
         self.env.builtin(&mut self.b, Builtin::ArrayNewFill, &args);
+    }
+
+    /// Whether an integer or a reference is known to be 0.
+    fn is_zero(&self, value: Value) -> bool {
+        let dfg = &self.b.func.dfg;
+        let inst = dfg.value_def(value).inst().map(|inst| dfg.insts[inst]);
+        matches!(inst, Some(cranelift_codegen::ir::InstructionData::UnaryImm { imm, .. }) if imm.bits() == 0)
     }
 
     /// The value of an `i32` that is a constant.

@@ -17,13 +17,13 @@ use cranelift_codegen::ir;
 use wasmparser::{BinaryReader, FuncToValidate, FunctionBody, Operator, ValidatorResources};
 
 /// Bytes of the longest body that is inlined.
-const LONGEST: usize = 100;
+const LONGEST: usize = 48;
 /// Locals of a body that is inlined, beside its parameters.
 const MOST_LOCALS: u64 = 16;
 /// Bodies within bodies.
 const DEEPEST: usize = 4;
-/// Bytes of bodies that a function may take in, if it is shorter than that itself; else as many as it has.
-const LEAST_BUDGET: usize = 600;
+/// Bytes of bodies that a function may take in, unless it is twice as long itself: then half as many as it has.
+const LEAST_BUDGET: usize = 400;
 
 /// The functions of a module that may be inlined.
 pub(super) struct Inlining<'m> {
@@ -132,7 +132,7 @@ impl Translator<'_, '_> {
         self.inlining.get(defined)?;
         let inlined = &self.inlined;
         let recurs = self.defined == defined || inlined.chain.iter().any(|(known, _)| *known == defined);
-        let budget = info.bodies[self.defined].len().max(LEAST_BUDGET);
+        let budget = (info.bodies[self.defined].len() / 2).max(LEAST_BUDGET);
         let fits = inlined.bytes + info.bodies[defined].len() <= budget && self.values() < limits::CODE_VALUES.max / 4;
         (fits && !recurs && inlined.chain.len() < DEEPEST).then_some(defined)
     }

@@ -207,7 +207,7 @@ impl Translator<'_, '_> {
     }
 
     /// Calls a function of the system's library, which neither collects nor fails.
-    fn library_call(&mut self, call: LibCall, args: &[Value]) {
+    pub(super) fn library_call(&mut self, call: LibCall, args: &[Value]) {
         let mut signature = ir::Signature::new(self.env.compiler.isa.default_call_conv());
         signature.params = args.iter().map(|arg| AbiParam::new(self.b.func.dfg.value_type(*arg))).collect();
         let signature = self.b.import_signature(signature);
