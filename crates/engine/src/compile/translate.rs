@@ -72,7 +72,18 @@ pub(super) fn translate(
     let Translator { b, env, inlined, .. } = t;
     b.finalize(compiler.isa.frontend_config());
     safepoints::spill_references(&mut context.func, &env.references);
+    if is_small_leaf(&context.func) {
+        context.func.stack_limit = None;
+    }
     Ok(inlined.origins)
+}
+
+/// Whether a function calls nothing and its frame is small: such a one need not look at the stack's limit, below which there is room for
+/// the host's functions, of which each needs more.
+fn is_small_leaf(func: &ir::Function) -> bool {
+    const FEW: usize = 256;
+    let mut insts = func.layout.blocks().flat_map(|block| func.layout.block_insts(block));
+    func.dfg.num_values() < FEW && !insts.any(|inst| func.dfg.insts[inst].opcode().is_call())
 }
 
 pub(super) fn call_sites(info: &ModuleInfo, defined: usize) -> Range<u32> {
