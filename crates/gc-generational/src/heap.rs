@@ -13,6 +13,8 @@ use gc_parts::{BLOCK, Bump, Growth, Hosts, LARGE, MarkRegion, Moves, NurserySize
 use std::ops::Range;
 use std::sync::Arc;
 
+/// A major collection costs little more than a minor one when what is old is this part of the nursery.
+const CHEAP: u64 = 4;
 /// A nursery that the heap has no more room for.
 const LEAST_NURSERY: u64 = 16 << 10;
 /// The nursery takes this part of the heap at most.
@@ -401,7 +403,8 @@ impl GcHeap for GenerationalHeap {
             return SizingDecision::Grow(missing.min(left));
         }
         self.growth.despair(attempts > 2);
-        let full = !self.growth.allows(self.aged, self.bump.taken().len() as u64 / 4);
+        let used = self.bump.taken().len() as u64;
+        let full = self.space.occupied() + self.aged < used / CHEAP || !self.growth.allows(self.aged, used / 4);
         match attempts {
             0 | 1 if !full => SizingDecision::Collect(CollectionKind::Minor),
             0..MAX_ATTEMPTS => SizingDecision::Collect(CollectionKind::Major),
