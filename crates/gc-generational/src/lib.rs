@@ -9,8 +9,9 @@
 //!    survives the next.
 //! 3. Survivors go to the holes between the lines that old objects are on, then to empty blocks. So many pages are kept
 //!    free that all of the nursery could survive.
-//! 4. When the old space has grown by its budget, or is so small beside the nursery that it costs little more, a *major* collection traces everything, young and old, in one pass: the nursery
-//!    is copied as in a minor one, old objects are marked with their lines, and those on blocks in pieces are evacuated, as in `immix`.
+//! 4. When the old space has grown by its budget, or is so small beside the nursery that it costs little more, a *major* collection
+//!    traces everything, young and old, in one pass: the nursery is copied as in a minor one, old objects are marked with their lines, and
+//!    those on blocks in pieces are evacuated, as in `immix`. So what is dead and old does not keep young objects alive for long.
 //! 5. The nursery is as large as is asked for, or (`nursery=auto`) grows while much of it survives and shrinks while little does, down to
 //!    what fits the cache: a larger one gives objects more time to die, a smaller one is still in the cache when it is used again.
 //!

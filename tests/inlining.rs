@@ -1,0 +1,155 @@
+//! Small functions are translated where they are called (`Config::inline_calls`): nothing but time may tell.
+
+use engine::{Config, Emit, Engine, Instance, Module, Store, Val, Zeal};
+use gleaner::collectors::COLLECTORS;
+
+const PROGRAM: &str = r#"(module $m
+  (type $pair (struct (field $a (mut (ref null $pair))) (field $n i32)))
+  (tag $odd (param i32))
+  (global $trace (mut i32) (i32.const 0))
+  (memory 1)
+
+  (func $note (param i32) (result i32)
+    (global.set $trace (i32.add (i32.mul (global.get $trace) (i32.const 10)) (local.get 0)))
+    (local.get 0))
+  (func $half (param $x i32) (result i32)
+    (if (i32.and (local.get $x) (i32.const 1)) (then (throw $odd (local.get $x))))
+    (i32.shr_u (local.get $x) (i32.const 1)))
+  (func $early (param $x i32) (result i32 i32)
+    (local $y i32)
+    (block
+      (br_if 0 (i32.eqz (local.get $x)))
+      (local.set $y (i32.const 7))
+      (return (local.get $y) (local.get $x)))
+    (i32.const 1) (local.get $y))
+  (func $never (unreachable))
+  (func $divide (param i32 i32) (result i32) (i32.div_u (local.get 0) (local.get 1)))
+  (func $new (param $n i32) (param $a (ref null $pair)) (result (ref $pair))
+    (struct.new $pair (local.get $a) (local.get $n)))
+  (func $sum (param $p (ref null $pair)) (result i32)
+    (if (result i32) (ref.is_null (local.get $p))
+      (then (i32.const 0))
+      (else (i32.add (struct.get $pair $n (local.get $p)) (call $sum (struct.get $pair $a (local.get $p)))))))
+  (func $even? (param i32) (result i32)
+    (if (result i32) (i32.eqz (local.get 0))
+      (then (i32.const 1)) (else (call $odd? (i32.sub (local.get 0) (i32.const 1))))))
+  (func $odd? (param i32) (result i32)
+    (if (result i32) (i32.eqz (local.get 0))
+      (then (i32.const 0)) (else (call $even? (i32.sub (local.get 0) (i32.const 1))))))
+  (func $deep (param i32) (result i32) (call $divide (i32.const 12) (call $note (local.get 0))))
+  (func $load (param i32) (result i32) (i32.load (local.get 0)))
+  (func $first (param (ref null $pair)) (result i32) (struct.get $pair $n (local.get 0)))
+
+  ;; Arguments are evaluated in order, before the body.
+  (func (export "order") (param i32) (result i32)
+    (drop (call $divide (call $note (i32.const 8)) (call $note (i32.const 2))))
+    (drop (call $note (call $note (i32.const 3))))
+    (global.get $trace))
+  ;; What is thrown inside is caught outside, and what is caught there stays there.
+  (func (export "thrown") (param i32) (result i32)
+    (block $caught (result i32)
+      (try_table (catch $odd $caught)
+        (return (call $half (call $half (local.get 0)))))
+      (unreachable)))
+  (func (export "escapes") (param i32) (result i32) (call $half (local.get 0)))
+  (func (export "early") (param i32) (result i32)
+    (i32.mul (call $early (local.get 0))))
+  ;; A local is zero at each call, in a loop too.
+  (func (export "locals") (param i32) (result i32)
+    (local $s i32)
+    (loop $again
+      (local.set $s (i32.add (local.get $s) (i32.sub (call $early (local.get 0)))))
+      (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
+      (br_if $again (i32.ge_s (local.get 0) (i32.const 0))))
+    (local.get $s))
+  (func (export "never") (param i32) (result i32)
+    (if (local.get 0) (then (call $never) (drop (i32.const 3))))
+    (i32.const 4))
+  (func (export "divide") (param i32) (result i32) (nop) (call $deep (local.get 0)))
+  (func (export "objects") (param i32) (result i32)
+    (local $list (ref null $pair))
+    (loop $again
+      (local.set $list (call $new (local.get 0) (call $new (i32.const 1) (local.get $list))))
+      (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
+      (br_if $again (i32.gt_s (local.get 0) (i32.const 0))))
+    (call $sum (local.get $list)))
+  (func (export "parity") (param i32) (result i32) (call $even? (local.get 0)))
+  (func (export "bounds") (param i32) (result i32) (call $load (i32.mul (local.get 0) (i32.const 60000))))
+  (func (export "null") (param i32) (result i32)
+    (call $first (if (result (ref null $pair)) (local.get 0) (then (call $new (i32.const 5) (ref.null none))) (else (ref.null none))))))"#;
+
+const EXPORTS: [&str; 11] =
+    ["order", "thrown", "escapes", "early", "locals", "never", "divide", "objects", "parity", "bounds", "null"];
+
+/// What each export does with each argument: its result or its error, which has a backtrace, and the fuel that is left.
+fn outcomes(config: Config) -> Vec<String> {
+    let mut all = Vec::new();
+    let engine = Engine::with_config(config.consume_fuel(true)).unwrap();
+    let module = Module::new(&engine, PROGRAM).unwrap();
+    for export in EXPORTS {
+        for argument in [0, 1, 2, 6, 40] {
+            let mut store = Store::new(&engine, ()).unwrap();
+            store.set_fuel(100_000).unwrap();
+            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            let func = instance.get_func(&mut store, export).unwrap();
+            let result = match func.call(&mut store, &[Val::I32(argument)]) {
+                Ok(values) => format!("{values:?}"),
+                Err(error) => error.to_string(),
+            };
+            all.push(format!("{export} {argument}: {result} with {} left", store.get_fuel().unwrap()));
+        }
+    }
+    all
+}
+
+#[test]
+fn nothing_but_time_tells() {
+    for collector in COLLECTORS {
+        let config = || Config::new(collector.with(&Default::default()).unwrap());
+        let expected = outcomes(config().inline_calls(false));
+        assert_eq!(outcomes(config()), expected, "{}", collector.info.name);
+        let zeal: Zeal = "alloc:1".parse().unwrap();
+        assert_eq!(outcomes(config().zeal(zeal)), expected, "{} with zeal", collector.info.name);
+    }
+}
+
+#[test]
+fn what_is_expected_is_so() {
+    let all = outcomes(Config::new(COLLECTORS[0].with(&Default::default()).unwrap()));
+    let of = |what: &str| all.iter().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("{what}: {all:#?}"));
+    for (what, part) in [
+        ("order 0:", "I32(8233)"),
+        ("thrown 6:", "I32(3)"),
+        ("thrown 40:", "I32(10)"),
+        ("early 0:", "I32(0)"),
+        ("early 6:", "I32(42)"),
+        ("locals 2:", "I32(12)"),
+        ("never 0:", "I32(4)"),
+        ("objects 6:", "I32(27)"),
+        ("parity 40:", "I32(1)"),
+    ] {
+        assert!(of(what).contains(part), "{}", of(what));
+    }
+    // Who was inlined into whom is told, the innermost first.
+    for (what, names) in [
+        ("divide 0:", &["m!$divide", "m!$deep", "m!$divide"][..]),
+        ("bounds 2:", &["m!$load", "m!$bounds"]),
+        ("null 0:", &["m!$first", "m!$null"]),
+        ("never 1:", &["m!$never", "m!$never"]),
+    ] {
+        let found: Vec<&str> = of(what).lines().filter_map(|line| line.split(" - ").nth(1)).collect();
+        let found: Vec<&str> = found.iter().map(|name| name.split(" with ").next().unwrap()).collect();
+        assert_eq!(found, names, "{}", of(what));
+    }
+}
+
+#[test]
+fn calls_of_small_functions_are_gone_unless_they_are_wanted() {
+    let calls = |inline| {
+        let config = Config::new(COLLECTORS[0].with(&Default::default()).unwrap()).inline_calls(inline);
+        let engine = Engine::with_config(config).unwrap();
+        let text = Module::emit(&engine, PROGRAM, Emit::Clif, |_, name| name == Some("deep")).unwrap().remove(0).1;
+        text.lines().filter(|line| line.trim_start().contains("call fn")).count()
+    };
+    assert_eq!((calls(false), calls(true)), (2, 0));
+}
