@@ -32,7 +32,7 @@ struct Args {
     /// Only programs whose name contains this.
     filter: Option<String>,
     /// A collector with its options; the first ones by default are `null` and the variants of `drc`.
-    #[arg(long = "gc", value_name = "NAME[:key=value]…")]
+    #[arg(long = "gc", value_name = "NAME[:key=value]…", value_parser = known)]
     collectors: Vec<String>,
     /// Repetitions per program and collector.
     #[arg(long, default_value_t = 5)]
@@ -46,6 +46,11 @@ struct Args {
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// A collector that there is, with options that it has.
+fn known(spec: &str) -> Result<String, String> {
+    collectors::by_spec(spec).map(|_| spec.to_string()).map_err(|error| error.to_string())
 }
 
 /// One run.

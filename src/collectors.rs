@@ -14,7 +14,7 @@ pub const COLLECTORS: &[Collector] = &[
 ];
 
 /// The one that is used when none is named.
-pub const DEFAULT: &Collector = &gc_drc::COLLECTOR;
+pub const DEFAULT: &Collector = &gc_semispace::COLLECTOR;
 
 /// What measures programs in a collector's place: `gleaner characterise`. It is none, and not in the list.
 pub use gc_census as census;

@@ -95,7 +95,18 @@ pub fn run(args: &CompileArgs) -> Result<()> {
     }
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN);
-    table.set_header(["module", "opt", "engine", "wall, s", "CPU, s", "MB/s", "peak, MB", "code, MB", "instantiate, s", "CPU ÷ Wasmtime's"]);
+    table.set_header([
+        "module",
+        "opt",
+        "engine",
+        "wall, s",
+        "CPU, s",
+        "MB/s",
+        "peak, MB",
+        "code, MB",
+        "instantiate, s",
+        "CPU ÷ Wasmtime's",
+    ]);
     let mut details = String::new();
     for name in &modules {
         for opt in &levels {
@@ -111,7 +122,8 @@ pub fn run(args: &CompileArgs) -> Result<()> {
                         continue;
                     }
                 };
-                let ratio = ours.filter(|_| *engine == Which::Wasmtime).map(|ours: f64| ours / report.cpu.as_secs_f64());
+                let ratio =
+                    ours.filter(|_| *engine == Which::Wasmtime).map(|ours: f64| ours / report.cpu.as_secs_f64());
                 if *engine == Which::Gleaner {
                     ours = Some(report.cpu.as_secs_f64());
                     details += &phases(&label, &report, args.slowest);

@@ -151,9 +151,7 @@ fn gleaner(way: Way, collector: &str, wasm: &[u8]) -> Result<Batch> {
         let instance = pre.instantiate(&mut store)?;
         instance.get_typed_func::<(), i32>(&mut store, "run")?.call(&mut store, ())
     };
-    Ok(Box::new(move |instances| {
-        (0..instances).try_for_each(|_| check(once().map_err(|e| anyhow!("{e}"))?))
-    }))
+    Ok(Box::new(move |instances| (0..instances).try_for_each(|_| check(once().map_err(|e| anyhow!("{e}"))?))))
 }
 
 fn wasmtime(way: Way, collector: &str, wasm: &[u8]) -> Result<Batch> {
@@ -183,7 +181,5 @@ fn wasmtime(way: Way, collector: &str, wasm: &[u8]) -> Result<Batch> {
         let instance = pre.instantiate(&mut store)?;
         instance.get_typed_func::<(), i32>(&mut store, "run")?.call(&mut store, ())
     };
-    Ok(Box::new(move |instances| {
-        (0..instances).try_for_each(|_| check(once().map_err(|e| anyhow!("{e:?}"))?))
-    }))
+    Ok(Box::new(move |instances| (0..instances).try_for_each(|_| check(once().map_err(|e| anyhow!("{e:?}"))?))))
 }

@@ -14,12 +14,12 @@ mod peer;
 mod report;
 mod worker;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use listed::Program;
 use peer::{Job, Node, Peer, Worker};
 use report::Measured;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -62,6 +62,9 @@ struct Args {
     /// One JSON object per program and engine on standard output, with every time.
     #[arg(long)]
     json: bool,
+    /// Runs nothing, and prints the tables of what an earlier run wrote with `--json`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "engines", "collectors", "node"])]
+    records: Option<PathBuf>,
 }
 
 /// What else is compared.
@@ -112,7 +115,50 @@ fn main() -> ExitCode {
     }
 }
 
+/// The tables of an earlier run.
+fn print_records(args: &Args, path: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let mut rows: Vec<(String, Vec<Measured>)> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let place = || format!("{}, line {}", path.display(), number + 1);
+        let (program, measured) = Measured::from_record(line).with_context(place)?;
+        if !args.filter.as_ref().is_none_or(|filter| program.contains(filter)) {
+            continue;
+        }
+        match rows.last_mut().filter(|(name, _)| *name == program) {
+            Some((_, all)) => all.push(measured),
+            None => rows.push((program, vec![measured])),
+        }
+    }
+    let listed = listed::programs(false, None);
+    let (without, with): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|(name, _)| listed.iter().any(|program| program.name == *name && !program.heap));
+    for rows in [&with, &without] {
+        // A run that was ended early.
+        let whole = rows.first().map_or(0, |(_, all)| all.len());
+        if let Some((name, _)) = rows.iter().find(|(_, all)| all.len() != whole) {
+            bail!("{}: the records of {name} are of other engines than those before", path.display());
+        }
+    }
+    print_tables(&with, &without, args.pairs);
+    Ok(())
+}
+
+fn print_tables(with: &[(String, Vec<Measured>)], without: &[(String, Vec<Measured>)], pairs: bool) {
+    match pairs {
+        _ if with.is_empty() => {}
+        true => report::pairs(with),
+        false => report::engines(with),
+    }
+    if !without.is_empty() {
+        report::without_objects(without);
+    }
+}
+
 fn compare(args: &Args) -> Result<()> {
+    if let Some(path) = &args.records {
+        return print_records(args, path);
+    }
     let wanted = |engine| args.engines.is_empty() || args.engines.contains(&engine);
     let mut peers = Vec::new();
     if wanted(EngineName::Gleaner) {
@@ -151,12 +197,9 @@ fn compare(args: &Args) -> Result<()> {
 
     let all: Vec<&Peer> = peers.iter().collect();
     let jobs = with.iter().map(|program| Job::call(program, args.parameter)).chain(whole.iter().map(Job::start));
-    let rows = measure_all(jobs, &all, args)?;
-    if !args.json && !rows.is_empty() {
-        match args.pairs {
-            true => report::pairs(&rows),
-            false => report::engines(&rows),
-        }
+    let with_objects = measure_all(jobs, &all, args)?;
+    if !args.json {
+        print_tables(&with_objects, &[], args.pairs);
     }
     // One collector is as good as another where there are no objects.
     let mut first: Vec<&Peer> = Vec::new();
@@ -166,8 +209,8 @@ fn compare(args: &Args) -> Result<()> {
         }
     }
     let rows = measure_all(without.iter().map(|program| Job::call(program, None)), &first, args)?;
-    if !args.json && !rows.is_empty() {
-        report::without_objects(&rows);
+    if !args.json {
+        print_tables(&[], &rows, args.pairs);
     }
     Ok(())
 }

@@ -45,8 +45,13 @@ pub fn gleaner(specs: &[String]) -> Result<Vec<Peer>> {
 
 /// Wasmtime's collectors.
 pub fn wasmtime() -> Vec<Peer> {
-    let peer = |name: &str| this_program(EngineName::Wasmtime, name.to_string(), name != "null", false);
-    ["null", "drc", "copying"].into_iter().map(|name| peer(name).expect("this program is there")).collect()
+    ["null", "drc", "copying"].into_iter().map(of_wasmtime).collect()
+}
+
+/// One of them.
+pub fn of_wasmtime(collector: &str) -> Peer {
+    let frees = collector != "null";
+    this_program(EngineName::Wasmtime, collector.to_string(), frees, false).expect("this program is there")
 }
 
 fn this_program(engine: EngineName, collector: String, frees: bool, wasi: bool) -> Result<Peer> {
@@ -59,20 +64,25 @@ fn this_program(engine: EngineName, collector: String, frees: bool, wasi: bool) 
 /// V8 with its default flags, and with all its work on one thread.
 pub fn v8(node: &Node) -> Vec<Peer> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/v8.mjs");
-    let peer = |flag: Option<&str>, label: &str| Peer {
+    let peer = |collector: &str| {
+        let flag = Some(collector).filter(|flag| flag.starts_with('-'));
+        let command = [Some(node.path.as_str()), flag, Some("--expose-gc"), Some("--no-warnings"), Some(script)];
+        Peer { command: command.into_iter().flatten().map(str::to_string).collect(), ..of_v8(collector) }
+    };
+    vec![peer("default"), peer("--single-threaded-gc")]
+}
+
+/// V8 with a flag or its `default` ones, not to be started.
+pub fn of_v8(collector: &str) -> Peer {
+    Peer {
         engine: EngineName::V8,
-        collector: flag.unwrap_or("default").to_string(),
-        label: label.to_string(),
+        collector: collector.to_string(),
+        label: if collector == "default" { "default flags" } else { "single-threaded" }.to_string(),
         frees: true,
         wasi: true,
         warms_up: true,
-        command: [Some(node.path.as_str()), flag, Some("--expose-gc"), Some("--no-warnings"), Some(script)]
-            .into_iter()
-            .flatten()
-            .map(str::to_string)
-            .collect(),
-    };
-    vec![peer(None, "default flags"), peer(Some("--single-threaded-gc"), "single-threaded")]
+        command: Vec::new(),
+    }
 }
 
 /// An executable of Node.

@@ -1,7 +1,9 @@
 //! What is printed: a table for each engine, one for each comparison.
 
-use crate::peer::{Job, Node, Peer, Ran};
+use crate::peer::{self, Job, Node, Peer, Ran};
 use crate::{Args, EngineName};
+use anyhow::Context;
+use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
 use std::time::Duration;
 
@@ -17,6 +19,19 @@ pub struct Measured {
     times: Vec<Duration>,
     /// Peak memory that runs added, in bytes.
     memory: Option<u64>,
+}
+
+const NO_WASI: &str = "this peer has no WASI";
+
+/// What of a record the tables need.
+#[derive(serde::Deserialize)]
+struct Record {
+    program: String,
+    engine: String,
+    collector: String,
+    times_ns: Vec<u64>,
+    peak_bytes: Option<u64>,
+    failure: Option<String>,
 }
 
 /// A program's name, and what each peer did with it.
@@ -87,10 +102,27 @@ impl Measured {
         shown.map_or("–".to_string(), |bytes| format!("{:.1}", bytes as f64 / f64::from(1 << 20)))
     }
 
+    /// What [`record`](Self::record) wrote, with the program's name.
+    pub fn from_record(line: &str) -> anyhow::Result<(String, Measured)> {
+        let record: Record = serde_json::from_str(line).context("this is no record of a run")?;
+        let engine = EngineName::from_str(&record.engine, false).map_err(anyhow::Error::msg)?;
+        let peer = match engine {
+            EngineName::Gleaner => peer::gleaner(&[record.collector.clone()])?.remove(0),
+            EngineName::Wasmtime => peer::of_wasmtime(&record.collector),
+            EngineName::V8 => peer::of_v8(&record.collector),
+        };
+        let mut measured = Measured::new(&peer);
+        measured.lacks_wasi = record.failure.as_deref() == Some(NO_WASI);
+        measured.failure = record.failure.filter(|failure| failure != NO_WASI);
+        measured.times = record.times_ns.into_iter().map(Duration::from_nanos).collect();
+        measured.memory = record.peak_bytes;
+        Ok((record.program, measured))
+    }
+
     /// For programs to read.
     pub fn record(&self, job: &Job) -> serde_json::Value {
         let times: Vec<u64> = self.times.iter().map(|time| time.as_nanos() as u64).collect();
-        let failure = if self.lacks_wasi { Some("this peer has no WASI") } else { self.failure.as_deref() };
+        let failure = if self.lacks_wasi { Some(NO_WASI) } else { self.failure.as_deref() };
         serde_json::json!({"program": job.name, "size": job.size(), "engine": self.engine.name(),
             "collector": self.collector, "times_ns": times, "peak_bytes": self.memory, "failure": failure})
     }
@@ -193,6 +225,7 @@ pub fn engines(rows: &[Row]) {
         }
         report.print(title, SPREAD);
     }
+    family(rows);
     best(rows);
 }
 
@@ -203,6 +236,26 @@ const SPREAD: &str = "Medians; the spread is the slowest run less the fastest, a
 fn fastest(measured: &[Measured], engine: EngineName) -> Option<&Measured> {
     let timed = measured.iter().filter(|one| one.engine == engine && one.frees && one.median().is_some());
     timed.min_by(|a, b| a.median().partial_cmp(&b.median()).expect("times are numbers"))
+}
+
+/// Gleaner's collectors that free memory, beside the fastest of them.
+fn family(rows: &[Row]) {
+    let peers = &rows[0].1;
+    let mine: Vec<usize> =
+        (0..peers.len()).filter(|i| peers[*i].engine == EngineName::Gleaner && peers[*i].frees).collect();
+    if mine.len() < 2 {
+        return;
+    }
+    let mut header = vec!["program".to_string()];
+    header.extend(mine.iter().map(|i| format!("`{}`", peers[*i].label)));
+    let mut report = Report::new(header);
+    for (name, measured) in rows {
+        let best = fastest(measured, EngineName::Gleaner);
+        let mut cells = vec![Cell::Text(name.clone())];
+        cells.extend(mine.iter().map(|i| ratio(Some(&measured[*i]), best)));
+        report.add(cells);
+    }
+    report.print("Which collector", "A collector's time ÷ that of the fastest of the family for the program.");
 }
 
 fn best(rows: &[Row]) {
