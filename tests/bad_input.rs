@@ -278,17 +278,30 @@ fn a_full_heap_is_a_trap_that_names_the_limit_and_the_way_to_raise_it() {
           (loop $more (global.set $kept (struct.new $list (global.get $kept))) (br $more)))
         (func (export "large") (drop (array.new_default $bytes (i32.const 2000000))))
         (func (export "forget") (global.set $kept (ref.null $list)))
+        (func (export "trap") unreachable)
         (func (export "fine") (result i32) (i32.const 42)))"#;
     each_limited(MIB, |store| {
         let instance = instance(store, text);
         for name in ["large", "keep everything", "keep everything"] {
             let error = call(store, instance, name, &[]).unwrap_err();
             assert_eq!(error.trap(), Some(Trap::HeapExhausted { limit: MIB }), "{error}");
-            says(&error, &["out of heap memory", "1048576 bytes", "--heap"]);
+            says(&error, &["out of heap memory", "1048576 bytes", "--heap", "\nlive: "]);
+            // What was live, by the names that the module has for types.
+            let live = error.live().expect("it is told");
+            let sums = live.types.iter().fold((0, 0), |sum, ty| (sum.0 + ty.objects, sum.1 + ty.bytes));
+            assert_eq!(sums, (live.objects, live.bytes), "{error}");
+            if name == "keep everything" {
+                let list = &live.types[0];
+                assert_eq!((list.name.as_str(), list.bytes), ("$list", list.objects * 16), "{error}");
+                assert!(list.bytes > MIB / 3 && list.bytes <= MIB, "{error}");
+                says(&error, &[&format!("{} of $list, {} bytes", list.objects, list.bytes)]);
+            }
         }
         assert_eq!(call(store, instance, "fine", &[]).unwrap()[0].i32(), Some(42));
         call(store, instance, "forget", &[]).unwrap();
         store.gc(CollectionKind::Major);
+        // Other errors do not tell.
+        assert!(call(store, instance, "trap", &[]).unwrap_err().live().is_none());
     });
 }
 

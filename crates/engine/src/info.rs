@@ -48,6 +48,8 @@ pub struct ModuleInfo {
     pub escaping: HashMap<u32, u32>,
     /// Function names, from the name section.
     pub func_names: HashMap<u32, String>,
+    /// Type names, from there too.
+    pub type_names: HashMap<u32, String>,
     /// Where the code of each defined function stands in the binary.
     pub bodies: Vec<Range<usize>>,
     /// The layout of an instance's record.

@@ -125,6 +125,7 @@ impl Decoder {
         {
             self.info.name = names.module;
             self.info.func_names = names.functions;
+            self.info.type_names = names.types;
         }
         Ok(self)
     }
@@ -307,6 +308,7 @@ fn const_expr(expr: &wasmparser::ConstExpr<'_>, types: &ModuleTypes, declared: &
 struct Names {
     module: Option<String>,
     functions: HashMap<u32, String>,
+    types: HashMap<u32, String>,
 }
 
 impl Names {
@@ -320,6 +322,12 @@ impl Names {
                     for naming in functions {
                         let naming = naming?;
                         names.functions.insert(naming.index, naming.name.into());
+                    }
+                }
+                Name::Type(types) => {
+                    for naming in types {
+                        let naming = naming?;
+                        names.types.insert(naming.index, naming.name.into());
                     }
                 }
                 _ => {}

@@ -40,6 +40,7 @@ struct Inner {
     unsupported: Option<&'static str>,
     exceeded: Option<Exceeded>,
     backtrace: Option<WasmBacktrace>,
+    live: Option<LiveObjects>,
 }
 
 /// What kind of thing went wrong.
@@ -71,7 +72,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error of this kind.
     pub fn new(kind: ErrorKind) -> Error {
-        Error(Box::new(Inner { kind, unsupported: None, exceeded: None, backtrace: None }))
+        Error(Box::new(Inner { kind, unsupported: None, exceeded: None, backtrace: None, live: None }))
     }
 
     /// An error of the host's, for functions that the program calls. [`Error::host_error`] gets it back.
@@ -96,6 +97,14 @@ impl Error {
     pub(crate) fn with_backtrace(mut self, backtrace: impl FnOnce() -> WasmBacktrace) -> Error {
         if self.0.backtrace.is_none() && !matches!(self.0.kind, ErrorKind::Exception(_)) {
             self.0.backtrace = Some(backtrace());
+        }
+        self
+    }
+
+    /// Adds what was live, if the heap is what was full.
+    pub(crate) fn with_live(mut self, live: Option<LiveObjects>) -> Error {
+        if let ErrorKind::Trap(Trap::HeapExhausted { .. } | Trap::HeapLimited { .. }) = self.0.kind {
+            self.0.live = self.0.live.or(live);
         }
         self
     }
@@ -161,6 +170,11 @@ impl Error {
         }
     }
 
+    /// What was live when the program ran out of heap: [`Trap::HeapExhausted`], [`Trap::HeapLimited`].
+    pub fn live(&self) -> Option<&LiveObjects> {
+        self.0.live.as_ref()
+    }
+
     /// The functions of WebAssembly that were active, where that is known.
     pub fn backtrace(&self) -> Option<&WasmBacktrace> {
         self.0.backtrace.as_ref()
@@ -181,10 +195,55 @@ impl Display for Error {
             | ErrorKind::Usage(message)
             | ErrorKind::Corruption(message) => f.write_str(message)?,
         }
+        if let Some(live) = self.live() {
+            write!(f, "\n{live}")?;
+        }
         match self.backtrace() {
             Some(backtrace) if !backtrace.frames.is_empty() => write!(f, "\n{backtrace}"),
             _ => Ok(()),
         }
+    }
+}
+
+/// The objects in a full heap that its collector has not found dead: those that are reachable, with what it cannot free beside.
+///
+/// Prints as lines:
+///
+/// ```text
+/// live: 43691 objects of 1048560 bytes
+///      43690 of $node, 1048544 bytes
+///          1 of (array (mut i8)), 16 bytes
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LiveObjects {
+    /// How many.
+    pub objects: u64,
+    /// Their bytes, with headers.
+    pub bytes: u64,
+    /// Of which types, those with most bytes first. The last entry may be several types together.
+    pub types: Vec<LiveType>,
+}
+
+/// The objects of a type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LiveType {
+    /// The type's name in the module, or the type.
+    pub name: String,
+    /// How many.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Display for LiveObjects {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "live: {} objects of {} bytes", self.objects, self.bytes)?;
+        for LiveType { name, objects, bytes } in &self.types {
+            write!(f, "\n{objects:>10} of {name}, {bytes} bytes")?;
+        }
+        Ok(())
     }
 }
 
@@ -213,7 +272,7 @@ impl From<ParseError> for Error {
     fn from(error: ParseError) -> Error {
         let kind = ErrorKind::Module(error.to_string());
         let exceeded = if let ParseError::Limit(exceeded) = &error { Some(*exceeded) } else { None };
-        Error(Box::new(Inner { kind, unsupported: error.unsupported_feature(), exceeded, backtrace: None }))
+        Error(Box::new(Inner { kind, unsupported: error.unsupported_feature(), exceeded, backtrace: None, live: None }))
     }
 }
 
@@ -223,7 +282,13 @@ impl From<CompileError> for Error {
             CompileError::Target(_) => Error::new(ErrorKind::System(error.to_string())),
             CompileError::Limit { exceeded, .. } => {
                 let kind = ErrorKind::Module(error.to_string());
-                Error(Box::new(Inner { kind, unsupported: None, exceeded: Some(exceeded), backtrace: None }))
+                Error(Box::new(Inner {
+                    kind,
+                    unsupported: None,
+                    exceeded: Some(exceeded),
+                    backtrace: None,
+                    live: None,
+                }))
             }
             _ => Error::new(ErrorKind::Module(error.to_string())),
         }

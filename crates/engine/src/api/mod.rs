@@ -23,7 +23,9 @@ mod zeal;
 
 pub use crate::vm::TableInit;
 pub use engine::{Config, Engine, NullChecks, PoolUsage, Pooling, Profiler};
-pub use error::{Error, ErrorKind, ImportProblem, LinkError, Result, Trap, WasmBacktrace, WasmFrame};
+pub use error::{
+    Error, ErrorKind, ImportProblem, LinkError, LiveObjects, LiveType, Result, Trap, WasmBacktrace, WasmFrame,
+};
 pub use externs::{Extern, Global, Memory, Table, Tag};
 pub use func::{Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use instance::Instance;

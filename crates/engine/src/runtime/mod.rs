@@ -4,6 +4,7 @@
 pub mod arch;
 pub mod backtrace;
 pub mod builtins;
+pub mod census;
 pub mod code;
 pub mod const_expr;
 pub mod handles;

@@ -2,10 +2,10 @@
 
 use super::StoreOpaque;
 use crate::api::{Pauses, Trap};
-use crate::runtime::backtrace;
 use crate::runtime::hosts::HostValue;
 use crate::runtime::roots::StoreRoots;
 use crate::runtime::verify::{self, View};
+use crate::runtime::{backtrace, census};
 use gc_api::{
     Collection, GcEvents, GcHeap, GcKind, INDEX_SPACE, NeedsCollection, NewObject, Outcome, Phase, Reason, Roots,
     SizingDecision, VMGcRef,
@@ -75,9 +75,11 @@ impl StoreOpaque {
                 }
                 SizingDecision::Grow(wanted) => limited = !self.grow_heap(wanted, bytes),
                 SizingDecision::GiveUp if limited => {
+                    self.full = Some(census::take(self));
                     return Err(Trap::HeapLimited { committed: self.memory.committed_bytes() });
                 }
                 SizingDecision::GiveUp => {
+                    self.full = Some(census::take(self));
                     return Err(Trap::HeapExhausted { limit: self.memory.limit_bytes() });
                 }
             }

@@ -98,6 +98,11 @@ impl StoreOpaque {
         }
     }
 
+    /// The modules whose code is known.
+    pub fn modules(&self) -> &[Arc<ModuleInner>] {
+        &self.modules
+    }
+
     /// The module with this tag in [`Self::code`].
     pub fn module(&self, tag: u32) -> &ModuleInner {
         &self.modules[tag as usize]
@@ -113,7 +118,7 @@ impl StoreOpaque {
                     let thrown = self.rooted(exception.slot());
                     return self.set_exception(&thrown);
                 }
-                _ => Pending::Error(error.with_backtrace(|| backtrace::capture(self))),
+                _ => Pending::Error(error.with_backtrace(|| backtrace::capture(self)).with_live(self.full.take())),
             },
             panic => panic,
         };
