@@ -385,20 +385,17 @@ impl GcHeap for GenerationalHeap {
     }
 
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
+        let left = self.memory.limit() - self.memory.committed();
         if need > LARGE {
             let decision = self.growth.on_failure(&self.memory, (self.space.occupied(), self.aged), need, attempts);
             return match decision {
-                SizingDecision::Grow(bytes) => {
-                    let left = self.memory.limit() - self.memory.committed();
-                    SizingDecision::Grow((bytes + self.reserve()).min(left))
-                }
+                SizingDecision::Grow(bytes) => SizingDecision::Grow((bytes + self.reserve()).min(left)),
                 decision => decision,
             };
         }
         let target = self.size.bytes();
         let wanted = target + reserve(if self.options.ageing { 2 * target } else { target });
         let missing = wanted.saturating_sub(self.free_in_blocks() + self.nursery.len() as u64);
-        let left = self.memory.limit() - self.memory.committed();
         if missing.min(left) > 0 && !std::mem::replace(&mut self.asked, true) {
             return SizingDecision::Grow(missing.min(left));
         }
