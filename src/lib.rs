@@ -28,6 +28,7 @@
 pub mod collectors;
 pub mod commands;
 pub mod output;
+pub mod snapshot;
 pub mod spectest;
 pub mod suite;
 pub mod text;

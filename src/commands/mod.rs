@@ -7,6 +7,7 @@ mod new_collector;
 mod program;
 mod run;
 mod settings;
+mod snapshot;
 mod wast;
 
 use crate::text;
@@ -42,6 +43,7 @@ enum Command {
     Collectors(collectors::CollectorsCommand),
     Compile(compile::Compile),
     NewCollector(new_collector::NewCollector),
+    Snapshot(snapshot::Snapshot),
     Settings(settings::SettingsCommand),
     Characterise(characterise::Characterise),
 }
@@ -58,6 +60,7 @@ impl Cli {
             Command::Collectors(command) => command.execute(),
             Command::Compile(command) => command.execute(),
             Command::NewCollector(command) => command.execute(),
+            Command::Snapshot(command) => command.execute(),
             Command::Settings(command) => command.execute(),
             Command::Characterise(command) => command.execute(),
         }

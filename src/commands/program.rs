@@ -39,6 +39,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// The program's file.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// Loads everything and runs the program.
     pub fn run(&self, store: &mut Store<()>, output: &Output) -> anyhow::Result<()> {
         let engine = store.engine().clone();

@@ -1,14 +1,16 @@
 //! `gleaner run`: runs a program.
 
 use super::program::Program;
-use super::{Checks, Gc, Limits, Tuning, table};
+use super::{Checks, Gc, Limits, Tuning, UsageError, table};
 use crate::output::Output;
+use crate::snapshot::{Format, Request, SnapshotError, Summary, Target, When};
 use crate::wasi::Exit;
 use crate::{text, values};
 use clap::Args;
 use comfy_table::CellAlignment;
-use engine::{Engine, Error, Profiler, Stats, Store};
+use engine::{Engine, Error, ErrorKind, Profiler, Stats, Store};
 use gc_api::{CollectorInfo, RootKind};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -41,12 +43,32 @@ pub struct Run {
     /// Write /tmp/perf-PID.map, by which Linux's `perf` names the program's functions
     #[arg(long)]
     perfmap: bool,
+    /// Write what the program can reach to FILE, at its end or at another moment: a .heapsnapshot, which Chrome's DevTools open, or a .dot
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<Target>,
+    /// When the snapshot is taken: at the `end`; when the heap is `full`; after the Nth collection, `collection:N`; before the object with
+    /// which so much has been allocated, `bytes:SIZE` [default: end]
+    #[arg(long, value_name = "WHEN")]
+    snapshot_at: Option<When>,
     #[command(flatten)]
     program: Program,
 }
 
 impl Run {
+    /// As `gleaner snapshot`: writes a snapshot, to a file beside the program's name if none is given.
+    pub fn with_snapshot(mut self) -> Run {
+        let stem = Path::new(self.program.file()).file_stem().unwrap_or_default();
+        let file = Path::new(stem).with_extension("heapsnapshot");
+        self.snapshot.get_or_insert(Target { file, format: Format::DevTools });
+        self
+    }
+
     pub fn execute(self) -> anyhow::Result<ExitCode> {
+        if self.snapshot_at.is_some() && self.snapshot.is_none() {
+            return Err(
+                UsageError("`--snapshot-at` says when, and `--snapshot FILE` has to say where to".into()).into()
+            );
+        }
         self.limits.on_stack(|| self.run())?
     }
 
@@ -56,6 +78,8 @@ impl Run {
         let config = self.tuning.apply(self.checks.apply(self.limits.config(&gc)));
         let config = config.count_objects(self.stats).profiler(profiler);
         let config = config.epoch_interruption(self.timeout.is_some()).consume_fuel(self.fuel.is_some());
+        let when = self.snapshot_at.unwrap_or_default();
+        let config = config.observe_allocations(self.snapshot.is_some() && when.needs_allocations());
         let engine = Engine::with_config(config)?;
         let output = Output::stdout();
         let mut store = Store::new(&engine, ())?;
@@ -71,21 +95,48 @@ impl Run {
                 engine.increment_epoch();
             });
         }
+        let snapshot = self.snapshot.clone().map(|target| Request::new(target, when)).transpose()?;
+        if let Some(snapshot) = &snapshot {
+            snapshot.watch(&mut store);
+        }
         let result = self.program.run(&mut store, &output);
         // What the program printed comes before what is said about it.
         let flushed = output.flush();
         if self.stats {
             eprint!("{}", show_stats(&gc.spec, engine.gc().info(), &store.stats()));
         }
+        // A program that did not begin has nothing to show.
+        let ran = result.as_ref().err().is_none_or(|error| {
+            let kind = error.downcast_ref::<Error>().map(Error::kind);
+            matches!(kind, Some(ErrorKind::Trap(_) | ErrorKind::Exception(_) | ErrorKind::Host(_)))
+        });
+        let snapshot = snapshot.filter(|_| ran).map_or(Ok(()), |request| self.end_snapshot(request, &mut store));
         let code = match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => match error.downcast_ref::<Error>().and_then(Error::host_error::<Exit>) {
                 Some(Exit(code)) => ExitCode::from(*code as u8),
-                None => return Err(describe_exception(error, &mut store)),
+                None => {
+                    if let Err(error) = snapshot {
+                        eprintln!("error: {:#}", anyhow::Error::new(error));
+                    }
+                    return Err(describe_exception(error, &mut store));
+                }
             },
         };
         flushed?;
+        snapshot?;
         Ok(code)
+    }
+
+    /// Takes the snapshot if its moment is the end, and says what it holds.
+    fn end_snapshot(&self, request: Request, store: &mut Store<()>) -> Result<(), SnapshotError> {
+        let Summary { file, objects, bytes, dead_bytes } = request.end(store)?;
+        let (objects, bytes, dead) = (text::count(objects), text::count(bytes), text::count(dead_bytes));
+        eprintln!(
+            "{}: {objects} objects of {bytes} bytes can be reached; {dead} bytes are dead and not freed",
+            file.display()
+        );
+        Ok(())
     }
 }
 

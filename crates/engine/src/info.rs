@@ -50,12 +50,25 @@ pub struct ModuleInfo {
     pub func_names: HashMap<u32, String>,
     /// Type names, from there too.
     pub type_names: HashMap<u32, String>,
+    /// The other names, from there too.
+    pub item_names: ItemNames,
     /// Where the code of each defined function stands in the binary.
     pub bodies: Vec<Range<usize>>,
     /// The layout of an instance's record.
     pub offsets: Offsets,
     /// The tables that nothing can change, if they were looked for.
     pub fixed_tables: FixedTables,
+}
+
+/// What the name section calls what is neither a function nor a type, each by its index.
+#[derive(Debug, Default)]
+pub struct ItemNames {
+    pub tables: HashMap<u32, String>,
+    pub globals: HashMap<u32, String>,
+    pub elements: HashMap<u32, String>,
+    pub tags: HashMap<u32, String>,
+    /// Fields, by the type's index and then the field's.
+    pub fields: HashMap<u32, HashMap<u32, String>>,
 }
 
 /// The tables that nothing can change, and the calls through them.
@@ -83,6 +96,20 @@ impl ModuleInfo {
             Some(name) => format!("{module}${name}"),
             None => format!("{module}function {index}"),
         }
+    }
+
+    /// The name of a table, global or tag: from the name section, with `$`, or that of an export, in quotes.
+    pub fn item_name(&self, kind: ExternKind, index: u32) -> Option<String> {
+        let names = match kind {
+            ExternKind::Table => &self.item_names.tables,
+            ExternKind::Global => &self.item_names.globals,
+            ExternKind::Tag => &self.item_names.tags,
+            ExternKind::Func | ExternKind::Memory => return None,
+        };
+        names.get(&index).map(|name| format!("${name}")).or_else(|| {
+            let export = self.exports.iter().find(|export| export.kind == kind && export.index == index)?;
+            Some(format!("\"{}\"", export.name))
+        })
     }
 
     /// The name of a function: from the name section, or an export, or none.

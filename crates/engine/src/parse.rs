@@ -14,7 +14,8 @@ mod refusal;
 mod sections;
 
 use crate::info::{
-    ConstExpr, ConstOp, DataSegment, ElementItems, ElementSegment, Export, ExternKind, Import, ModuleInfo, SegmentMode,
+    ConstExpr, ConstOp, DataSegment, ElementItems, ElementSegment, Export, ExternKind, Import, ItemNames, ModuleInfo,
+    SegmentMode,
 };
 use crate::limits;
 use crate::types::{ExternType, ModuleTypes, TagType, TypeRegistry};
@@ -26,7 +27,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use wasmparser::{
     BinaryReaderError, CustomSectionReader, DataKind, ElementKind, ExternalKind, FuncToValidate,
-    FuncValidatorAllocations, KnownCustom, Name, Operator, Parser, TableInit, TypeRef, ValidatorResources,
+    FuncValidatorAllocations, KnownCustom, Name, NameMap, Operator, Parser, TableInit, TypeRef, ValidatorResources,
     WasmFeatures,
 };
 
@@ -126,6 +127,7 @@ impl Decoder {
             self.info.name = names.module;
             self.info.func_names = names.functions;
             self.info.type_names = names.types;
+            self.info.item_names = names.items;
         }
         Ok(self)
     }
@@ -309,6 +311,7 @@ struct Names {
     module: Option<String>,
     functions: HashMap<u32, String>,
     types: HashMap<u32, String>,
+    items: ItemNames,
 }
 
 impl Names {
@@ -316,25 +319,39 @@ impl Names {
         let mut names = Names::default();
         let KnownCustom::Name(subsections) = section.as_known() else { return Ok(names) };
         for subsection in subsections {
-            match subsection? {
-                Name::Module { name, .. } => names.module = Some(name.into()),
-                Name::Function(functions) => {
-                    for naming in functions {
-                        let naming = naming?;
-                        names.functions.insert(naming.index, naming.name.into());
-                    }
+            let (map, into) = match subsection? {
+                Name::Module { name, .. } => {
+                    names.module = Some(name.into());
+                    continue;
                 }
-                Name::Type(types) => {
+                Name::Field(types) => {
                     for naming in types {
                         let naming = naming?;
-                        names.types.insert(naming.index, naming.name.into());
+                        read_map(naming.names, names.items.fields.entry(naming.index).or_default())?;
                     }
+                    continue;
                 }
-                _ => {}
-            }
+                Name::Function(map) => (map, &mut names.functions),
+                Name::Type(map) => (map, &mut names.types),
+                Name::Table(map) => (map, &mut names.items.tables),
+                Name::Global(map) => (map, &mut names.items.globals),
+                Name::Element(map) => (map, &mut names.items.elements),
+                Name::Tag(map) => (map, &mut names.items.tags),
+                _ => continue,
+            };
+            read_map(map, into)?;
         }
         Ok(names)
     }
+}
+
+/// Reads names by index.
+fn read_map(map: NameMap<'_>, into: &mut HashMap<u32, String>) -> Decoded<()> {
+    for naming in map {
+        let naming = naming?;
+        into.insert(naming.index, naming.name.into());
+    }
+    Ok(())
 }
 
 impl ModuleInfo {

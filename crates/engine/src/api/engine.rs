@@ -44,6 +44,9 @@ pub struct Config {
     pub zeal: Zeal,
     /// Whether each collection is verified: see [`Config::verify`].
     pub verify: bool,
+    /// Whether an observer of a store's heap is shown every allocation: compiled code allocates nothing itself then. See
+    /// [`Store::observe_heap`](super::Store::observe_heap).
+    pub observe_allocations: bool,
     /// When the function references in tables are made.
     pub table_init: TableInit,
     /// Whether small functions are translated where they are called.
@@ -156,6 +159,7 @@ impl Config {
             parallel: true,
             profiler: Profiler::None,
             zeal: Zeal::OFF,
+            observe_allocations: false,
             verify: false,
             table_init: TableInit::Lazy,
             inline_calls: true,
@@ -234,6 +238,12 @@ impl Config {
     /// Sets [`Config::zeal`].
     pub fn zeal(mut self, zeal: Zeal) -> Config {
         self.zeal = zeal;
+        self
+    }
+
+    /// Sets [`Config::observe_allocations`].
+    pub fn observe_allocations(mut self, observe: bool) -> Config {
+        self.observe_allocations = observe;
         self
     }
 
@@ -364,7 +374,7 @@ impl Engine {
             count_objects: config.count_objects,
             null_faults: config.null_checks == NullChecks::Faults,
             parallel: config.parallel,
-            inline_alloc: !config.zeal.sees_allocations(),
+            inline_alloc: !(config.zeal.sees_allocations() || config.observe_allocations),
             inline_calls: config.inline_calls,
             table_init: config.table_init,
             relocatable: false,

@@ -8,6 +8,7 @@ mod instance;
 mod limits;
 mod linker;
 mod module;
+mod observe;
 mod rec_group;
 mod refs;
 mod scope;
@@ -21,6 +22,7 @@ mod types;
 mod values;
 mod zeal;
 
+pub use crate::runtime::graph::{HeapGraph, ObjectInfo, ObjectType, Referent, RootHolder, RootReference};
 pub use crate::vm::TableInit;
 pub use engine::{Config, Engine, NullChecks, PoolUsage, Pooling, Profiler};
 pub use error::{
@@ -34,6 +36,7 @@ pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub use linker::{InstancePre, Linker};
 pub(crate) use module::ModuleInner;
 pub use module::{ExportType, ImportType, Module};
+pub use observe::{HeapMoment, ObservedHeap};
 pub use rec_group::{DefinedGroup, Member, RecGroup};
 pub use refs::{AnyRef, ArrayRef, ArrayRefPre, EqRef, ExnRef, ExternRef, I31Ref, Rooted, StructRef, StructRefPre};
 pub use scope::RootScope;

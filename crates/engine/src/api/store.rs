@@ -235,6 +235,10 @@ impl<T: 'static> Store<T> {
         self.0.opaque.inspect(look)
     }
 
+    pub(crate) fn opaque_mut(&mut self) -> &mut StoreOpaque {
+        &mut self.0.opaque
+    }
+
     /// The heap, to look at: its objects, its own checks.
     pub fn heap(&self) -> &dyn GcHeap {
         self.0.opaque.heap()

@@ -35,6 +35,15 @@ pub fn place(store: &StoreOpaque, pc: usize) -> String {
     innermost.map_or("code that is no function's".to_string(), |frame| frame.to_string())
 }
 
+/// The function that a return address leads into, by name: of those that were inlined there the innermost.
+pub fn function(store: &StoreOpaque, pc: usize) -> String {
+    let innermost = frames_at(store, pc.wrapping_sub(1)).into_iter().next();
+    innermost.map_or("code that is no function's".to_string(), |frame| match frame.name {
+        Some(name) => format!("${name}"),
+        None => format!("function {}", frame.function),
+    })
+}
+
 /// The functions that are executed at `pc`, the innermost first: one, and those that were inlined into it.
 fn frames_at(store: &StoreOpaque, pc: usize) -> Vec<WasmFrame> {
     let Some((code, tag)) = store.code.lookup(pc) else { return Vec::new() };

@@ -7,6 +7,7 @@ pub mod builtins;
 pub mod census;
 pub mod code;
 pub mod const_expr;
+pub mod graph;
 pub mod handles;
 pub mod hosts;
 pub mod instance;

@@ -6,6 +6,7 @@
 
 mod collect;
 mod enter;
+mod observe;
 
 use super::code::CodeMap;
 use super::handles::{HandleTable, Root, ScopeMark};
@@ -16,7 +17,7 @@ use super::shared::SharedMemory;
 use super::table::Table;
 use super::unwind::Bounds;
 use super::verify::{self, Writes};
-use crate::api::{Engine, Error, ErrorKind, Limiter, LiveObjects, ModuleInner, Pauses, Result, ZealState};
+use crate::api::{Engine, Error, ErrorKind, HeapMoment, Limiter, LiveObjects, ModuleInner, Pauses, Result, ZealState};
 use crate::types::{GlobalType, TypeIndex, TypeRegistry};
 use crate::vm::{VMCONTEXT_MAGIC, VMContext, VMFuncRef, VMHostContext, VMStoreContext, ValRaw};
 use gc_api::{CellKind, GcHeap, HeapLimits, HeapMemory, HostId, RefCell32, VMGcRef, WriteSite};
@@ -30,6 +31,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The part of a store that does not depend on the embedder's data.
 pub struct StoreOpaque {
+    /// Is shown the heap at certain moments.
+    observer: Option<Observer>,
     /// Taken out when the store is dropped, before the values that its objects stand for.
     heap: ManuallyDrop<Box<dyn GcHeap>>,
     /// Bytes of objects that the heap had room for at the start.
@@ -94,6 +97,9 @@ struct Verifier {
     writes: Writes,
     last: Option<verify::After>,
 }
+
+/// See [`StoreOpaque::observe`].
+pub type Observer = Box<dyn FnMut(HeapMoment, &mut StoreOpaque) + Send + Sync>;
 
 /// See [`StoreOpaque::epoch_callback`].
 pub type EpochCallback = Box<dyn FnMut(*mut StoreOpaque) -> Result<u64> + Send + Sync>;
@@ -206,6 +212,7 @@ impl StoreOpaque {
             builtins,
         });
         let mut store = StoreOpaque {
+            observer: None,
             heap: ManuallyDrop::new(heap),
             initial_heap: memory.committed_bytes(),
             corrupt: false,
@@ -561,6 +568,16 @@ impl StoreOpaque {
             }
             released.into_iter().for_each(|slot| self.unroot(slot));
         }
+    }
+
+    /// What the host's handles hold; null where there is none.
+    pub fn handle_slots(&self) -> &[RefCell32] {
+        self.handles.slots()
+    }
+
+    /// The exception on its way to a handler.
+    pub fn exception(&self) -> &RefCell32 {
+        &self.exception
     }
 
     /// References that the host holds.

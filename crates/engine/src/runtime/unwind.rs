@@ -157,19 +157,50 @@ pub unsafe fn find_handler(code: &CodeMap, bounds: Bounds) -> Option<Target> {
 /// # Safety
 /// As for [`frames`]; `code` knows all code of the activation.
 pub unsafe fn visit_stack_roots(code: &CodeMap, bounds: Bounds, visit: &mut dyn FnMut(&Cell<u32>)) {
+    // SAFETY: passed on.
+    unsafe { visit_frames(code, bounds, |_, slots| slots.for_each(&mut *visit)) }
+}
+
+/// As [`visit_stack_roots`], frame by frame: also those without live references.
+///
+/// # Panics
+/// As [`visit_stack_roots`].
+///
+/// # Safety
+/// As for [`visit_stack_roots`].
+pub unsafe fn visit_frames(code: &CodeMap, bounds: Bounds, mut visit: impl FnMut(Frame, Slots<'_>)) {
     let mut lookup = Lookup { code, last: None };
     // SAFETY: passed on.
     let mut frames = unsafe { frames(bounds) };
     for frame in &mut frames {
-        let Some(map) = lookup.get(frame.pc).stack_map(frame.pc) else { continue };
-        let sp = frame.fp - map.frame_size as usize;
-        for &slot in &map.slots {
-            debug_assert!(slot + 4 <= map.frame_size, "the slot is inside the frame");
-            // SAFETY: a 4-byte slot in a live frame, by the stack map; its owner waits for a call to return.
-            visit(unsafe { &*((sp + slot as usize) as *const Cell<u32>) });
-        }
+        let (sp, offsets) = match lookup.get(frame.pc).stack_map(frame.pc) {
+            Some(map) => {
+                debug_assert!(map.slots.iter().all(|slot| slot + 4 <= map.frame_size), "slots are inside the frame");
+                (frame.fp - map.frame_size as usize, &*map.slots)
+            }
+            None => (frame.fp, &[] as &[u32]),
+        };
+        visit(frame, Slots { sp, offsets: offsets.iter() });
     }
     assert!(!frames.is_broken(), "the stack of compiled code is corrupt");
+}
+
+/// The slots of a live frame that hold references.
+pub struct Slots<'a> {
+    sp: usize,
+    offsets: std::slice::Iter<'a, u32>,
+}
+
+impl<'a> Iterator for Slots<'a> {
+    type Item = &'a Cell<u32>;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a Cell<u32>> {
+        let slot = *self.offsets.next()?;
+        // SAFETY: a 4-byte slot in a live frame, by the stack map; its owner waits for a call to return. Only `visit_frames` makes
+        // these, for as long as its visitor looks at the frame.
+        Some(unsafe { &*((self.sp + slot as usize) as *const Cell<u32>) })
+    }
 }
 
 /// Program counters kept from the newest frames on.

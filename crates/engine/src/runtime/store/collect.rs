@@ -1,7 +1,7 @@
 //! Allocation, collections, and who watches them: zeal, the verifier, the clock.
 
 use super::StoreOpaque;
-use crate::api::{Pauses, Trap};
+use crate::api::{HeapMoment, Pauses, Trap};
 use crate::runtime::hosts::HostValue;
 use crate::runtime::roots::StoreRoots;
 use crate::runtime::verify::{self, View};
@@ -54,6 +54,7 @@ impl StoreOpaque {
         if object.size > INDEX_SPACE {
             return Err(Trap::AllocationTooLarge);
         }
+        self.observe(|| HeapMoment::Allocation { bytes: object.size });
         self.force_collection();
         let (mut attempts, mut limited) = (0, false);
         loop {
@@ -75,10 +76,12 @@ impl StoreOpaque {
                 }
                 SizingDecision::Grow(wanted) => limited = !self.grow_heap(wanted, bytes),
                 SizingDecision::GiveUp if limited => {
+                    self.observe(|| HeapMoment::Full { bytes });
                     self.full = Some(census::take(self));
                     return Err(Trap::HeapLimited { committed: self.memory.committed_bytes() });
                 }
                 SizingDecision::GiveUp => {
+                    self.observe(|| HeapMoment::Full { bytes });
                     self.full = Some(census::take(self));
                     return Err(Trap::HeapExhausted { limit: self.memory.limit_bytes() });
                 }
@@ -128,6 +131,7 @@ impl StoreOpaque {
     /// When the verifier finds a fault, with a text that begins with "corrupt heap".
     pub fn collect(&mut self, request: Collection) -> Outcome {
         self.release_handles();
+        self.observe(|| HeapMoment::BeforeCollection { request });
         let verified = self.verifier.take().map(|verifier| {
             let (heap, mut roots) = (&**self.heap, roots!(self));
             let before = verify::before(view!(self, verifier), heap, &mut roots, verifier.last.as_ref());
@@ -138,8 +142,9 @@ impl StoreOpaque {
         let mut roots = roots!(self);
         let outcome = self.heap.collect(request, &mut roots, &mut watch);
         watch.end();
+        let pause = start.elapsed();
         if outcome != Outcome::Refused {
-            self.pauses.record(start.elapsed());
+            self.pauses.record(pause);
         }
         let dead = self.heap.take_dead_hosts();
         if let Some((before, mut verifier)) = verified {
@@ -154,6 +159,7 @@ impl StoreOpaque {
             verify::poison(self.heap());
         }
         self.drop_hosts(dead);
+        self.observe(|| HeapMoment::AfterCollection { request, outcome, pause });
         outcome
     }
 
