@@ -40,6 +40,34 @@ const PROGRAM: &str = r#"(module $m
   (func $load (param i32) (result i32) (i32.load (local.get 0)))
   (func $first (param (ref null $pair)) (result i32) (struct.get $pair $n (local.get 0)))
 
+  ;; The sum of a list, in a loop that makes objects, calls and throws.
+  (func $walk (param $p (ref null $pair)) (result i32)
+    (local $s i32) (local $last (ref null $pair))
+    (loop $again (result i32)
+      (if (result i32) (ref.is_null (local.get $p))
+        (then (i32.add (local.get $s) (call $first (local.get $last))))
+        (else
+          (local.set $last (call $new (call $note (struct.get $pair $n (local.get $p))) (local.get $last)))
+          (local.set $s (i32.add (local.get $s) (struct.get $pair $n (local.get $last))))
+          (if (i32.eq (local.get $s) (i32.const 10)) (then (throw $odd (call $first (local.get $last)))))
+          (local.set $p (struct.get $pair $a (local.get $p)))
+          (br $again)))))
+  ;; Longer than what is inlined everywhere, and called from one place: Euclid's algorithm, with its steps in a list.
+  (func $once (param $x i32) (param $y i32) (result i32)
+    (local $list (ref null $pair)) (local $t i32)
+    (if (i32.eqz (local.get $x)) (then (return (local.get $y))))
+    (if (i32.eqz (local.get $y)) (then (return (local.get $x))))
+    (loop $again
+      (local.set $list (call $new (local.get $y) (local.get $list)))
+      (local.set $t (i32.rem_u (local.get $x) (local.get $y)))
+      (local.set $x (local.get $y))
+      (local.set $y (local.get $t))
+      (br_if $again (local.get $y)))
+    (if (i32.ne (struct.get $pair $n (local.get $list)) (local.get $x)) (then (unreachable)))
+    (if (i32.gt_u (local.get $x) (i32.const 1))
+      (then (return (i32.add (local.get $x) (i32.shl (struct.get $pair $n (local.get $list)) (i32.const 8))))))
+    (i32.add (local.get $x) (struct.get $pair $n (struct.get $pair $a (local.get $list)))))
+
   ;; Arguments are evaluated in order, before the body.
   (func (export "order") (param i32) (result i32)
     (drop (call $divide (call $note (i32.const 8)) (call $note (i32.const 2))))
@@ -73,13 +101,30 @@ const PROGRAM: &str = r#"(module $m
       (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
       (br_if $again (i32.gt_s (local.get 0) (i32.const 0))))
     (call $sum (local.get $list)))
+  (func (export "walks") (param i32) (result i32)
+    (local $list (ref null $pair)) (local $s i32)
+    (local.set $list (call $new (i32.const 1) (call $new (local.get 0) (ref.null none))))
+    (loop $again
+      (local.set $s (i32.add (local.get $s) (call $walk (local.get $list))))
+      (local.set $list (call $new (i32.const 2) (local.get $list)))
+      (br_if $again (i32.lt_u (local.get $s) (i32.const 100))))
+    (local.get $s))
+  (func $onces (export "once") (param $n i32) (result i32)
+    (local $s i32)
+    (loop $again
+      (local.set $s (i32.add (i32.mul (local.get $s) (i32.const 3)) (call $once (local.get $n) (i32.const 6))))
+      (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+      (br_if $again (i32.gt_s (local.get $n) (i32.const 0))))
+    (local.get $s))
   (func (export "parity") (param i32) (result i32) (call $even? (local.get 0)))
   (func (export "bounds") (param i32) (result i32) (call $load (i32.mul (local.get 0) (i32.const 60000))))
   (func (export "null") (param i32) (result i32)
     (call $first (if (result (ref null $pair)) (local.get 0) (then (call $new (i32.const 5) (ref.null none))) (else (ref.null none))))))"#;
 
-const EXPORTS: [&str; 11] =
-    ["order", "thrown", "escapes", "early", "locals", "never", "divide", "objects", "parity", "bounds", "null"];
+const EXPORTS: [&str; 13] = [
+    "order", "thrown", "escapes", "early", "locals", "never", "divide", "objects", "walks", "once", "parity", "bounds",
+    "null",
+];
 
 /// What each export does with each argument: its result or its error, which has a backtrace, and the fuel that is left.
 fn outcomes(config: Config) -> Vec<String> {
@@ -126,6 +171,9 @@ fn what_is_expected_is_so() {
         ("locals 2:", "I32(12)"),
         ("never 0:", "I32(4)"),
         ("objects 6:", "I32(27)"),
+        ("walks 2:", "uncaught exception"),
+        ("walks 40:", "I32(164)"),
+        ("once 6:", "I32(397558)"),
         ("parity 40:", "I32(1)"),
     ] {
         assert!(of(what).contains(part), "{}", of(what));
@@ -145,11 +193,12 @@ fn what_is_expected_is_so() {
 
 #[test]
 fn calls_of_small_functions_are_gone_unless_they_are_wanted() {
-    let calls = |inline| {
+    let calls = |of: &str, inline| {
         let config = Config::new(COLLECTORS[0].with(&Default::default()).unwrap()).inline_calls(inline);
         let engine = Engine::with_config(config).unwrap();
-        let text = Module::emit(&engine, PROGRAM, Emit::Clif, |_, name| name == Some("deep")).unwrap().remove(0).1;
+        let text = Module::emit(&engine, PROGRAM, Emit::Clif, |_, name| name == Some(of)).unwrap().remove(0).1;
         text.lines().filter(|line| line.trim_start().contains("call fn")).count()
     };
-    assert_eq!((calls(false), calls(true)), (2, 0));
+    assert_eq!((calls("deep", false), calls("deep", true)), (2, 0));
+    assert_eq!((calls("onces", false), calls("onces", true)), (1, 0), "called from one place only");
 }

@@ -6,7 +6,8 @@
 //! prologue with its look at the stack's limit, a frame, references that are spilled for the sake of a callee that does
 //! not collect) is gone, and Cranelift sees both bodies at once.
 //!
-//! Bodies are taken that are short, and have neither loops (beside which a call costs little), nor handlers, nor tail calls.
+//! Bodies are taken that are short, or not long and called from one place only; and have neither handlers nor tail calls. What a
+//! function takes in is bounded, so that a module's code grows by a factor at most.
 
 use super::translate::{Translator, call_sites};
 use super::{CompileError, Compiler, OptLevel};
@@ -14,16 +15,20 @@ use crate::info::{ModuleInfo, Origin};
 use crate::limits;
 use crate::types::CompositeType;
 use cranelift_codegen::ir;
+use rayon::prelude::*;
+use std::sync::atomic::{AtomicU32, Ordering};
 use wasmparser::{BinaryReader, FuncToValidate, FunctionBody, Operator, ValidatorResources};
 
-/// Bytes of the longest body that is inlined.
-const LONGEST: usize = 48;
+/// Bytes of the longest body that is inlined wherever it is called.
+const SHORT: usize = 100;
+/// Bytes of the longest body that is inlined if one place in the module calls it.
+const LONGEST: usize = 400;
 /// Locals of a body that is inlined, beside its parameters.
 const MOST_LOCALS: u64 = 16;
 /// Bodies within bodies.
 const DEEPEST: usize = 4;
 /// Bytes of bodies that a function may take in, unless it is twice as long itself: then half as many as it has.
-const LEAST_BUDGET: usize = 400;
+const LEAST_BUDGET: usize = 800;
 
 /// The functions of a module that may be inlined.
 pub(super) struct Inlining<'m> {
@@ -41,11 +46,26 @@ impl<'m> Inlining<'m> {
         funcs: &[FuncToValidate<ValidatorResources>],
     ) -> Inlining<'m> {
         let wanted = compiler.options.inline_calls && compiler.options.opt_level != OptLevel::None;
-        let candidate = |(defined, func): (usize, &FuncToValidate<ValidatorResources>)| {
-            let fits = info.bodies[defined].len() <= LONGEST && is_simple(&body(info, bytes, defined, func));
-            fits.then(|| same(func))
+        if !wanted {
+            return Inlining { bytes, candidates: Vec::new() };
+        }
+        let calls: Vec<AtomicU32> = funcs.iter().map(|_| AtomicU32::new(0)).collect();
+        let look = |(defined, func): (usize, &FuncToValidate<ValidatorResources>)| {
+            is_simple(&body(info, bytes, defined, func), |callee| {
+                let own = callee.checked_sub(info.imported_funcs).and_then(|defined| calls.get(defined as usize));
+                // It is read when all bodies have been looked at.
+                own.inspect(|count| _ = count.fetch_add(1, Ordering::Relaxed));
+            })
         };
-        let candidates = if wanted { funcs.iter().enumerate().map(candidate).collect() } else { Vec::new() };
+        let simple: Vec<bool> = match compiler.options.parallel {
+            true => funcs.par_iter().enumerate().map(look).collect(),
+            false => funcs.iter().enumerate().map(look).collect(),
+        };
+        let fits = |defined: usize| {
+            let longest = if calls[defined].load(Ordering::Relaxed) == 1 { LONGEST } else { SHORT };
+            simple[defined] && info.bodies[defined].len() <= longest
+        };
+        let candidates = funcs.iter().enumerate().map(|(defined, func)| fits(defined).then(|| same(func))).collect();
         Inlining { bytes, candidates }
     }
 
@@ -71,24 +91,24 @@ fn same(func: &FuncToValidate<ValidatorResources>) -> FuncToValidate<ValidatorRe
     FuncToValidate { resources: func.resources.clone(), index: func.index, ty: func.ty, features: func.features }
 }
 
-/// Whether a body has nothing that makes it unfit. It need not be valid.
-fn is_simple(body: &FunctionBody<'_>) -> bool {
+/// Whether a body, which need not be valid, has nothing that makes it unfit. Shows `call` each function that it calls.
+fn is_simple(body: &FunctionBody<'_>, call: impl Fn(u32)) -> bool {
     use Operator as O;
     let Ok(mut operators) = body.get_operators_reader() else { return false };
+    let mut simple = limits::locals(0, body) <= MOST_LOCALS;
     while !operators.eof() {
         match operators.read() {
-            Err(_)
-            | Ok(
-                O::Loop { .. }
-                | O::TryTable { .. }
-                | O::ReturnCall { .. }
-                | O::ReturnCallIndirect { .. }
-                | O::ReturnCallRef { .. },
-            ) => return false,
+            Ok(O::Call { function_index }) => call(function_index),
+            Ok(O::ReturnCall { function_index }) => {
+                call(function_index);
+                simple = false;
+            }
+            Ok(O::TryTable { .. } | O::ReturnCallIndirect { .. } | O::ReturnCallRef { .. }) => simple = false,
             Ok(_) => {}
+            Err(_) => return false,
         }
     }
-    limits::locals(0, body) <= MOST_LOCALS
+    simple
 }
 
 /// What a function has taken in, and what it is in the middle of.
