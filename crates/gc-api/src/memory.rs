@@ -53,7 +53,7 @@ impl Cell {
     pub const LIMIT: Cell = Cell(1);
     /// Objects allocated inline, where the program is compiled to count them.
     pub const OBJECTS: Cell = Cell(2);
-    /// [`HeapMemory::committed`], for code that has many bytes copied at once: the heap's own, not to be written.
+    /// [`HeapMemory::committed`]: the memory's own, for others to read.
     pub const COMMITTED: Cell = Cell(3);
 
     /// The `n`-th cell that is the collector's own.
@@ -80,9 +80,7 @@ struct Inner {
     reservation: Reservation,
     /// Address of index 0.
     base: usize,
-    /// Indices in `FIRST_INDEX..committed` are accessible.
-    committed: AtomicU64,
-    /// `committed` never exceeds this.
+    /// [`Cell::COMMITTED`] never exceeds this.
     limit: u64,
     /// Bytes below the base that side tables have taken.
     side_used: AtomicU64,
@@ -102,13 +100,14 @@ impl HeapMemory {
             .protect(below - page_size().max(4096), page_size().max(4096), Protection::ReadWrite)
             .map_err(|source| HeapError::System { what: "committing the heap's cells", source })?;
         let limit = limit.saturating_add(FIRST_INDEX as u64).min(INDEX_SPACE);
-        Ok(HeapMemory(Arc::new(Inner {
+        let memory = HeapMemory(Arc::new(Inner {
             base: reservation.base() as usize + below,
             reservation,
-            committed: AtomicU64::new(FIRST_INDEX as u64),
             limit: limit - limit % OBJECT_ALIGN as u64,
             side_used: AtomicU64::new(CELLS_BELOW_BASE.max(page_size() as i32) as u64),
-        })))
+        }));
+        memory.set_committed(FIRST_INDEX as u64);
+        Ok(memory)
     }
 
     /// The address of index 0, for compiled code.
@@ -119,7 +118,7 @@ impl HeapMemory {
     /// First index behind the accessible ones.
     #[inline]
     pub fn committed(&self) -> u64 {
-        self.0.committed.load(Relaxed)
+        self.cell(Cell::COMMITTED)
     }
 
     /// Bytes of objects that the accessible part can hold.
@@ -135,6 +134,14 @@ impl HeapMemory {
     /// Bytes of objects that the heap may grow to: what `--heap` said.
     pub fn limit_bytes(&self) -> u64 {
         self.0.limit - FIRST_INDEX as u64
+    }
+
+    /// Makes `bytes` accessible, or as many as the limit allows, if they are not: what a heap begins with.
+    ///
+    /// # Errors
+    /// [`HeapError::System`] when the system refuses.
+    pub fn grow_to(&self, bytes: u64) -> Result<(), HeapError> {
+        self.grow(bytes.min(self.limit_bytes()).saturating_sub(self.committed_bytes()))
     }
 
     /// Makes at least `bytes` more accessible, rounded up to pages and down to the limit. New memory reads as zero.
@@ -166,13 +173,12 @@ impl HeapMemory {
     }
 
     fn set_committed(&self, end: u64) {
-        self.0.committed.store(end, Relaxed);
-        self.set_cell(Cell::COMMITTED, end);
+        self.cell_ref(Cell::COMMITTED).store(end, Relaxed);
     }
 
     fn clear_cells(&self) {
-        (0..CELL_COUNT as u8).for_each(|cell| self.set_cell(Cell(cell), 0));
-        self.set_cell(Cell::COMMITTED, self.committed());
+        let cells = (0..CELL_COUNT as u8).map(Cell).filter(|cell| *cell != Cell::COMMITTED);
+        cells.for_each(|cell| self.set_cell(cell, 0));
     }
 
     /// Returns the memory of the pages inside `range` to the system; the indices stay accessible and read as zero.
@@ -332,8 +338,12 @@ impl HeapMemory {
     }
 
     /// Writes a cell.
+    ///
+    /// # Panics
+    /// When it is [`Cell::COMMITTED`], which checks of bounds rely on.
     #[inline]
     pub fn set_cell(&self, cell: Cell, value: u64) {
+        assert!(cell != Cell::COMMITTED, "only growing and shrinking change what is committed");
         self.cell_ref(cell).store(value, Relaxed)
     }
 

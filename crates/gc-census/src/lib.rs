@@ -174,8 +174,7 @@ impl GcRuntime for Census {
         shapes: Arc<Shapes>,
         limits: &HeapLimits,
     ) -> Result<Box<dyn GcHeap>, HeapError> {
-        let initial = limits.initial_bytes.min(memory.limit_bytes());
-        memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
+        memory.grow_to(limits.initial_bytes)?;
         let mut heap = CensusHeap { memory, shapes, count: Count::default() };
         heap.open();
         Ok(Box::new(heap))

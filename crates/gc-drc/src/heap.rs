@@ -114,8 +114,7 @@ impl DrcHeap {
         limits: &HeapLimits,
         options: Options,
     ) -> Result<DrcHeap, HeapError> {
-        let initial = limits.initial_bytes.min(memory.limit_bytes());
-        memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
+        memory.grow_to(limits.initial_bytes)?;
         let table = Table::new(&memory, options.chunk)?;
         let dead = memory.log_buffer(options.chunk, DEAD_NEXT, DEAD_LIMIT)?;
         let suspects = memory.log_buffer(options.chunk, CANDIDATES_NEXT, CANDIDATES_LIMIT)?;

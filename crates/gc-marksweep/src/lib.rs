@@ -77,8 +77,7 @@ impl GcRuntime for MarkSweep {
         shapes: Arc<Shapes>,
         limits: &HeapLimits,
     ) -> Result<Box<dyn GcHeap>, HeapError> {
-        let initial = limits.initial_bytes.min(memory.limit_bytes());
-        memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
+        memory.grow_to(limits.initial_bytes)?;
         Ok(Box::new(MarkSweepHeap {
             pages: Pages::new(memory.clone()),
             fits: Fits::new(memory.clone()),

@@ -92,8 +92,7 @@ impl GcRuntime for Null {
         shapes: Arc<Shapes>,
         limits: &HeapLimits,
     ) -> Result<Box<dyn GcHeap>, HeapError> {
-        let initial = limits.initial_bytes.min(memory.limit_bytes());
-        memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
+        memory.grow_to(limits.initial_bytes)?;
         let remembered = match self.barrier {
             Barrier::ObjectLog | Barrier::FieldLog | Barrier::Cards => Some(Remembered::new(&memory, self.barrier)?),
             Barrier::None | Barrier::Satb | Barrier::Count => None,

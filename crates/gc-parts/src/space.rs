@@ -97,8 +97,7 @@ impl MarkRegion {
         limits: &HeapLimits,
         (defrag, stack): (Defrag, usize),
     ) -> Result<MarkRegion, HeapError> {
-        let initial = limits.initial_bytes.min(memory.limit_bytes());
-        memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
+        memory.grow_to(limits.initial_bytes)?;
         Ok(MarkRegion {
             pages: Pages::new(memory.clone()),
             region: Region::new(memory)?,

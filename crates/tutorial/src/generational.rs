@@ -82,8 +82,7 @@ impl GcRuntime for Runtime {
         shapes: Arc<Shapes>,
         limits: &HeapLimits,
     ) -> Result<Box<dyn GcHeap>, HeapError> {
-        let initial = limits.initial_bytes.min(memory.limit_bytes());
-        memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
+        memory.grow_to(limits.initial_bytes)?;
         Ok(Box::new(Heap {
             bump: Bump::new(memory.clone()),
             gaps: Vec::new(),

@@ -101,11 +101,9 @@ impl Error {
         self
     }
 
-    /// Adds what was live, if the heap is what was full.
-    pub(crate) fn with_live(mut self, live: Option<LiveObjects>) -> Error {
-        if let ErrorKind::Trap(Trap::HeapExhausted { .. } | Trap::HeapLimited { .. }) = self.0.kind {
-            self.0.live = self.0.live.or(live);
-        }
+    /// Adds what was live when the heap was full.
+    pub(crate) fn with_live(mut self, live: LiveObjects) -> Error {
+        self.0.live = Some(live);
         self
     }
 

@@ -25,8 +25,8 @@ use std::time::Duration;
 
 /// Why a builtin did not return.
 enum Raised {
-    /// The program traps.
-    Trap(Trap),
+    /// The program traps, or the host fails.
+    Error(Error),
     /// The store knows already.
     Noted,
     /// The deadline has passed, and the host has said what is to be done then.
@@ -72,7 +72,13 @@ impl Wait {
 
 impl From<Trap> for Raised {
     fn from(trap: Trap) -> Raised {
-        Raised::Trap(trap)
+        Raised::Error(trap.into())
+    }
+}
+
+impl From<Error> for Raised {
+    fn from(error: Error) -> Raised {
+        Raised::Error(error)
     }
 }
 
@@ -119,7 +125,7 @@ unsafe fn run(vmctx: *mut VMContext, builtin: impl FnOnce(&mut StoreOpaque, u32)
     // SAFETY: as above.
     let pending = match catch_unwind(AssertUnwindSafe(|| builtin(unsafe { &mut *this }, instance))) {
         Ok(Ok(result)) => return result,
-        Ok(Err(Raised::Trap(trap))) => Pending::Error(Error::from(trap)),
+        Ok(Err(Raised::Error(error))) => Pending::Error(error),
         Ok(Err(Raised::Noted)) => return u64::MAX,
         // SAFETY: as above; the reference that the builtin had is gone.
         Ok(Err(Raised::Deadline)) => match catch_unwind(AssertUnwindSafe(|| unsafe { ask_at_deadline(this) })) {

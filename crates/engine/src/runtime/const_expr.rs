@@ -3,7 +3,7 @@
 use super::instance::func_ref;
 use super::objects::Novelty;
 use super::store::StoreOpaque;
-use crate::api::Trap;
+use crate::api::Result;
 use crate::info::ConstOp;
 use crate::types::StorageType;
 use gc_api::{CellKind, VMGcRef, WriteSite};
@@ -37,7 +37,7 @@ impl Constant {
 ///
 /// # Errors
 /// A trap when the heap has no room.
-pub fn evaluate(store: &mut StoreOpaque, instance: u32, expr: &[ConstOp]) -> Result<Constant, Trap> {
+pub fn evaluate(store: &mut StoreOpaque, instance: u32, expr: &[ConstOp]) -> Result<Constant> {
     let mut machine = Machine { store, instance, stack: Vec::new() };
     let outcome = expr.iter().try_for_each(|op| machine.step(op));
     let result = machine.stack.pop();
@@ -61,7 +61,7 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    fn step(&mut self, op: &ConstOp) -> Result<(), Trap> {
+    fn step(&mut self, op: &ConstOp) -> Result<()> {
         let result = match *op {
             ConstOp::I32(value) => Constant::Bits(value as u32 as u128),
             ConstOp::I64(value) => Constant::Bits(value as u64 as u128),

@@ -4,7 +4,6 @@
 pub mod arch;
 pub mod backtrace;
 pub mod builtins;
-pub mod census;
 pub mod code;
 pub mod const_expr;
 pub mod graph;
@@ -12,6 +11,7 @@ pub mod handles;
 pub mod hosts;
 pub mod instance;
 pub mod limits;
+pub mod live;
 pub mod memory;
 pub mod objects;
 pub mod perfmap;

@@ -1,7 +1,7 @@
 //! Objects as the runtime makes and reads them: what compiled code does inline.
 
 use super::store::StoreOpaque;
-use crate::api::Trap;
+use crate::api::Result;
 use crate::types::{ArrayLayout, StorageType, TypeIndex, ValType};
 use crate::vm::VMFuncRef;
 use gc_api::{
@@ -21,7 +21,7 @@ impl StoreOpaque {
     ///
     /// # Errors
     /// A trap when there is no room.
-    pub fn alloc_struct(&mut self, ty: TypeIndex) -> Result<VMGcRef, Trap> {
+    pub fn alloc_struct(&mut self, ty: TypeIndex) -> Result<VMGcRef> {
         let size = self.registry().struct_layout(ty).size;
         self.alloc_fixed(GcKind::STRUCT, ty, size)
     }
@@ -30,7 +30,7 @@ impl StoreOpaque {
     ///
     /// # Errors
     /// A trap when there is no room.
-    pub fn alloc_exception(&mut self, tag: u32) -> Result<VMGcRef, Trap> {
+    pub fn alloc_exception(&mut self, tag: u32) -> Result<VMGcRef> {
         let ty = self.tags[tag as usize].exception;
         let size = self.registry().exception_layout(ty).size;
         let object = self.alloc_fixed(GcKind::EXN, ty, size)?;
@@ -42,7 +42,7 @@ impl StoreOpaque {
     ///
     /// # Errors
     /// A trap when there is no room.
-    pub fn alloc_fixed(&mut self, kind: GcKind, ty: TypeIndex, size: u32) -> Result<VMGcRef, Trap> {
+    pub fn alloc_fixed(&mut self, kind: GcKind, ty: TypeIndex, size: u32) -> Result<VMGcRef> {
         let object = self.allocate(NewObject { kind, ty, size: size as u64, length: None, host: None })?;
         self.memory().fill_bytes(object.raw(), HEADER_SIZE, size - HEADER_SIZE, 0);
         Ok(object)
@@ -52,7 +52,7 @@ impl StoreOpaque {
     ///
     /// # Errors
     /// A trap when there is no room.
-    pub fn alloc_array(&mut self, ty: TypeIndex, length: u32) -> Result<VMGcRef, Trap> {
+    pub fn alloc_array(&mut self, ty: TypeIndex, length: u32) -> Result<VMGcRef> {
         self.alloc_array_of(ty, self.registry().array_layout(ty), length)
     }
 
@@ -60,7 +60,7 @@ impl StoreOpaque {
     ///
     /// # Errors
     /// A trap when there is no room.
-    pub fn alloc_array_of(&mut self, ty: TypeIndex, layout: ArrayLayout, length: u32) -> Result<VMGcRef, Trap> {
+    pub fn alloc_array_of(&mut self, ty: TypeIndex, layout: ArrayLayout, length: u32) -> Result<VMGcRef> {
         let ArrayLayout { base, element_log2, refs } = layout;
         let size = Shape::Array { base, element_log2, refs }.size(length);
         self.allocate(NewObject { kind: GcKind::ARRAY, ty, size, length: Some(length), host: None })

@@ -17,7 +17,7 @@ use super::shared::SharedMemory;
 use super::table::Table;
 use super::unwind::Bounds;
 use super::verify::{self, Writes};
-use crate::api::{Engine, Error, ErrorKind, HeapMoment, Limiter, LiveObjects, ModuleInner, Pauses, Result, ZealState};
+use crate::api::{Engine, Error, ErrorKind, HeapMoment, Limiter, ModuleInner, Pauses, Result, ZealState};
 use crate::types::{GlobalType, TypeIndex, TypeRegistry};
 use crate::vm::{VMCONTEXT_MAGIC, VMContext, VMFuncRef, VMHostContext, VMStoreContext, ValRaw};
 use gc_api::{CellKind, GcHeap, HeapLimits, HeapMemory, HostId, RefCell32, VMGcRef, WriteSite};
@@ -69,8 +69,6 @@ pub struct StoreOpaque {
     depth: usize,
     /// Modules whose code is in [`Self::code`], by its tag.
     modules: Vec<Arc<ModuleInner>>,
-    /// What was live when the heap was full last, until the error is made that tells.
-    full: Option<LiveObjects>,
     /// Why compiled code is being unwound; if nothing stands here it is [`Self::exception`].
     pending: Option<Pending>,
     /// The exception on its way to a handler.
@@ -234,7 +232,6 @@ impl StoreOpaque {
             handles: HandleTable::default(),
             depth: 0,
             modules: Vec::new(),
-            full: None,
             pending: None,
             exception: RefCell32::null(),
             raised_at: Bounds::default(),

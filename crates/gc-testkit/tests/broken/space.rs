@@ -34,8 +34,7 @@ pub struct Space {
 
 impl Space {
     pub fn new(memory: HeapMemory, shapes: Arc<Shapes>, limits: &HeapLimits) -> Result<Space, HeapError> {
-        let initial = limits.initial_bytes.min(memory.limit_bytes());
-        memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
+        memory.grow_to(limits.initial_bytes)?;
         Ok(Space {
             memory,
             shapes,

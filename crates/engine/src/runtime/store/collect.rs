@@ -1,11 +1,11 @@
 //! Allocation, collections, and who watches them: zeal, the verifier, the clock.
 
 use super::StoreOpaque;
-use crate::api::{HeapMoment, Pauses, Trap};
+use crate::api::{Error, HeapMoment, Pauses, Result, Trap};
 use crate::runtime::hosts::HostValue;
 use crate::runtime::roots::StoreRoots;
 use crate::runtime::verify::{self, View};
-use crate::runtime::{backtrace, census};
+use crate::runtime::{backtrace, live};
 use gc_api::{
     Collection, GcEvents, GcHeap, GcKind, INDEX_SPACE, NeedsCollection, NewObject, Outcome, Phase, Reason, Roots,
     SizingDecision, VMGcRef,
@@ -49,10 +49,10 @@ impl StoreOpaque {
     /// Allocates an object whose contents the caller writes before the next safepoint.
     ///
     /// # Errors
-    /// A trap when the heap has no room and can get none.
-    pub fn allocate(&mut self, object: NewObject) -> Result<VMGcRef, Trap> {
+    /// A trap when the heap has no room and can get none, with what was live.
+    pub fn allocate(&mut self, object: NewObject) -> Result<VMGcRef> {
         if object.size > INDEX_SPACE {
-            return Err(Trap::AllocationTooLarge);
+            return Err(Trap::AllocationTooLarge.into());
         }
         self.observe(|| HeapMoment::Allocation { bytes: object.size });
         self.force_collection();
@@ -75,15 +75,13 @@ impl StoreOpaque {
                     self.collect(Collection { reason: Reason::Allocation, kind, budget: None });
                 }
                 SizingDecision::Grow(wanted) => limited = !self.grow_heap(wanted, bytes),
-                SizingDecision::GiveUp if limited => {
-                    self.observe(|| HeapMoment::Full { bytes });
-                    self.full = Some(census::take(self));
-                    return Err(Trap::HeapLimited { committed: self.memory.committed_bytes() });
-                }
                 SizingDecision::GiveUp => {
                     self.observe(|| HeapMoment::Full { bytes });
-                    self.full = Some(census::take(self));
-                    return Err(Trap::HeapExhausted { limit: self.memory.limit_bytes() });
+                    let trap = match limited {
+                        true => Trap::HeapLimited { committed: self.memory.committed_bytes() },
+                        false => Trap::HeapExhausted { limit: self.memory.limit_bytes() },
+                    };
+                    return Err(Error::from(trap).with_live(live::objects(self)));
                 }
             }
         }
@@ -112,7 +110,7 @@ impl StoreOpaque {
     ///
     /// # Errors
     /// As [`Self::allocate`].
-    pub fn allocate_host(&mut self, value: HostValue) -> Result<VMGcRef, Trap> {
+    pub fn allocate_host(&mut self, value: HostValue) -> Result<VMGcRef> {
         let exhausted = Trap::HeapExhausted { limit: self.memory.limit_bytes() };
         let host = self.hosts.insert(value).ok_or(exhausted)?;
         let object = NewObject {

@@ -118,7 +118,7 @@ impl StoreOpaque {
                     let thrown = self.rooted(exception.slot());
                     return self.set_exception(&thrown);
                 }
-                _ => Pending::Error(error.with_backtrace(|| backtrace::capture(self)).with_live(self.full.take())),
+                _ => Pending::Error(error.with_backtrace(|| backtrace::capture(self))),
             },
             panic => panic,
         };

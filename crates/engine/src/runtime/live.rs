@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 const TYPES: usize = 5;
 
 /// The objects that the collector has not found dead. Cost: a look at each object's header.
-pub fn take(store: &StoreOpaque) -> LiveObjects {
+pub fn objects(store: &StoreOpaque) -> LiveObjects {
     let mut counts: FxHashMap<TypeIndex, (u64, u64)> = FxHashMap::default();
     let (memory, shapes) = (store.memory(), store.registry().shapes());
     store.heap().for_each_object(&mut |object| {
@@ -23,8 +23,7 @@ pub fn take(store: &StoreOpaque) -> LiveObjects {
         counts.iter().fold((0, 0), |sum, (_, counts)| (sum.0 + counts.0, sum.1 + counts.1))
     };
     let (objects, bytes) = sum(&types);
-    let kinds = types.len();
-    let rest = types.split_off(kinds.min(TYPES));
+    let rest = types.split_off(types.len().min(TYPES));
     let mut types: Vec<LiveType> =
         types.into_iter().map(|(ty, (objects, bytes))| LiveType { name: name(store, ty), objects, bytes }).collect();
     if !rest.is_empty() {
