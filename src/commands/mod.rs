@@ -1,8 +1,12 @@
 //! The command line: one file a subcommand.
 
+mod bench;
 mod characterise;
 mod collectors;
+mod compare;
 mod compile;
+mod invoke;
+mod minheap;
 mod new_collector;
 mod program;
 mod run;
@@ -46,6 +50,11 @@ enum Command {
     Snapshot(snapshot::Snapshot),
     Settings(settings::SettingsCommand),
     Characterise(characterise::Characterise),
+    Minheap(minheap::Minheap),
+    Bench(Box<bench::Bench>),
+    Compare(compare::Compare),
+    #[command(hide = true)]
+    Invoke(invoke::Invoke),
 }
 
 impl Cli {
@@ -63,6 +72,10 @@ impl Cli {
             Command::Snapshot(command) => command.execute(),
             Command::Settings(command) => command.execute(),
             Command::Characterise(command) => command.execute(),
+            Command::Minheap(command) => command.execute(),
+            Command::Bench(command) => command.execute(),
+            Command::Compare(command) => command.execute(),
+            Command::Invoke(command) => command.execute(),
         }
     }
 }
@@ -118,8 +131,8 @@ struct Limits {
     /// [default: `fixed` with `--heap SIZE`, else `doubling`]
     #[arg(long, value_name = "POLICY")]
     heap_policy: Option<HeapPolicy>,
-    /// How deep calls may nest: the size of the program's stack
-    #[arg(long, value_name = "SIZE", value_parser = stack_size, default_value = "64MiB")]
+    /// How deep calls may nest: the size of the program's stack [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = stack_size, default_value_t = STACK, hide_default_value = true)]
     stack: u64,
 }
 
@@ -177,8 +190,18 @@ impl Tuning {
     }
 }
 
+/// The size of the program's stack, unless it is given.
+const STACK: u64 = 64 << 20;
+
 /// Bytes of stack that the engine and the host's functions may use above the program's.
 const STACK_MARGIN: usize = 4 << 20;
+
+impl Default for Limits {
+    /// As without any flag.
+    fn default() -> Limits {
+        Limits { heap: None, heap_policy: None, stack: STACK }
+    }
+}
 
 impl Limits {
     /// A configuration with these limits.

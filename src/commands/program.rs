@@ -7,7 +7,7 @@ use crate::{spectest, values};
 use anyhow::Context;
 use clap::Args;
 use engine::types::{ExternType, FuncType};
-use engine::{Engine, Error, Extern, ImportType, Instance, Linker, Module, Store, Val};
+use engine::{Engine, Error, Extern, Func, ImportType, Instance, Linker, Module, Store, Val};
 use std::path::Path;
 
 /// A program, and how it is to be run.
@@ -44,18 +44,40 @@ impl Program {
         &self.file
     }
 
+    /// A program's file, one of its functions, and what that gets.
+    pub fn of(file: String, function: &str, args: Vec<String>) -> Program {
+        let invoke = (function != "_start").then(|| function.to_string());
+        let (preload, env, dir) = (Vec::new(), Vec::new(), Vec::new());
+        Program { preload, invoke, env, dir, wasi_verbose: false, allow_precompiled: false, file, args }
+    }
+
     /// Loads everything and runs the program.
     pub fn run(&self, store: &mut Store<()>, output: &Output) -> anyhow::Result<()> {
-        let engine = store.engine().clone();
-        let wasi = self.wasi(output)?;
+        let modules = self.modules(store.engine())?;
+        let ready = self.instantiate(&modules, store, output)?;
+        for value in &ready.function.call(&mut *store, &ready.args)? {
+            output.write(format!("{}\n", values::show(value, &*store)).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Loads and compiles.
+    pub fn modules<'a>(&'a self, engine: &Engine) -> anyhow::Result<Modules<'a>> {
         let preload: Vec<(&str, Module)> = self
             .preload
             .iter()
-            .map(|(name, file)| Ok((name.as_str(), self.load(&engine, file)?)))
+            .map(|(name, file)| Ok((name.as_str(), self.load(engine, file)?)))
             .collect::<anyhow::Result<_>>()?;
-        let module = self.load(&engine, &self.file)?;
+        let module = self.load(engine, &self.file)?;
         self.check_memory(&module)?;
-        let call = self.choose(&engine, &module)?;
+        Ok(Modules { preload, module })
+    }
+
+    /// Instantiates, up to the call of the function that is to run.
+    pub fn instantiate(&self, modules: &Modules<'_>, store: &mut Store<()>, output: &Output) -> anyhow::Result<Ready> {
+        let wasi = self.wasi(output)?;
+        let Modules { preload, module } = modules;
+        let call = self.choose(store.engine(), module)?;
         let args = call.args.iter().zip(&call.ty.params).enumerate();
         let args = args
             .map(|(i, (arg, ty))| {
@@ -64,14 +86,11 @@ impl Program {
             })
             .collect::<Result<Vec<Val>, UsageError>>()?;
 
-        let linker = self.linker(store, &module, &preload, output, wasi)?;
-        let instance = linker.instantiate(&mut *store, &module).with_context(|| self.file.clone())?;
+        let linker = self.linker(store, module, preload, output, wasi)?;
+        let instance = linker.instantiate(&mut *store, module).with_context(|| self.file.clone())?;
         initialize(store, instance)?;
-        let results = instance.get_func(&mut *store, call.name)?.call(&mut *store, &args)?;
-        for value in &results {
-            output.write(format!("{}\n", values::show(value, &*store)).as_bytes())?;
-        }
-        Ok(())
+        let function = instance.get_func(&mut *store, call.name)?;
+        Ok(Ready { instance, function, args })
     }
 
     /// What the program sees of its surroundings. That is made whether or not the program asks for it: a directory that
@@ -177,6 +196,23 @@ impl Program {
         }
         Ok(Call { name, ty, args })
     }
+}
+
+/// A program that is compiled.
+pub struct Modules<'a> {
+    preload: Vec<(&'a str, Module)>,
+    /// The program's own.
+    pub module: Module,
+}
+
+/// A program that is about to run.
+pub struct Ready {
+    /// Its instance.
+    pub instance: Instance,
+    /// What is to be called.
+    pub function: Func,
+    /// And what with.
+    pub args: Vec<Val>,
 }
 
 /// `HOST[::GUEST]`.

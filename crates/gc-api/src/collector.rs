@@ -309,6 +309,18 @@ pub enum Reason {
     Collector,
 }
 
+impl Reason {
+    /// A word for tables and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reason::Allocation => "allocation",
+            Reason::Explicit => "explicit",
+            Reason::Zeal => "zeal",
+            Reason::Collector => "collector",
+        }
+    }
+}
+
 /// How much to collect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CollectionKind {
@@ -318,6 +330,17 @@ pub enum CollectionKind {
     Major,
     /// Also cyclic garbage, for a collector that counts.
     Cycle,
+}
+
+impl CollectionKind {
+    /// A word for tables and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CollectionKind::Minor => "minor",
+            CollectionKind::Major => "major",
+            CollectionKind::Cycle => "cycle",
+        }
+    }
 }
 
 /// How a collection, or a slice of it, ended.

@@ -90,6 +90,23 @@ pub enum Phase {
     Resume,
 }
 
+impl Phase {
+    /// Every phase, in the usual order.
+    pub const ALL: [Phase; 6] = [Phase::Stop, Phase::Roots, Phase::Trace, Phase::Cycles, Phase::Reclaim, Phase::Resume];
+
+    /// A word for tables and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Stop => "stop",
+            Phase::Roots => "roots",
+            Phase::Trace => "trace",
+            Phase::Cycles => "cycles",
+            Phase::Reclaim => "reclaim",
+            Phase::Resume => "resume",
+        }
+    }
+}
+
 /// Hears of a collection's phases, with the work done in each. Timestamps are the listener's.
 pub trait GcEvents {
     /// `phase` begins; the one before it has ended.

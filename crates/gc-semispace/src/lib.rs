@@ -76,8 +76,7 @@ impl GcRuntime for Semispace {
         limits: &HeapLimits,
     ) -> Result<Box<dyn GcHeap>, HeapError> {
         let sizer = HeapSizer::new(limits, HALF);
-        let initial = (2 * sizer.usable()).min(memory.limit_bytes());
-        memory.grow(initial.saturating_sub(memory.committed_bytes()))?;
+        memory.grow_to(2 * sizer.usable())?;
         let mut heap = SemispaceHeap {
             bump: Bump::new(memory.clone()),
             memory,

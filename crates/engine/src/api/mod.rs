@@ -2,6 +2,7 @@
 
 mod engine;
 mod error;
+mod events;
 mod externs;
 mod func;
 mod instance;
@@ -28,6 +29,8 @@ pub use engine::{Config, Engine, NullChecks, PoolUsage, Pooling, Profiler};
 pub use error::{
     Error, ErrorKind, ImportProblem, LinkError, LiveObjects, LiveType, Result, Trap, WasmBacktrace, WasmFrame,
 };
+pub(crate) use events::{Before, Clock, EventLog};
+pub use events::{CollectionEvent, Event, Events, Spans, Work};
 pub use externs::{Extern, Global, Memory, Table, Tag};
 pub use func::{Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use instance::Instance;

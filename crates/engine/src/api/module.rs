@@ -263,6 +263,11 @@ impl Module {
         self.0.info.name.as_deref()
     }
 
+    /// Bytes of its machine code.
+    pub fn code_bytes(&self) -> usize {
+        self.0.code.range().len()
+    }
+
     /// What it imports, in order.
     pub fn imports(&self) -> impl ExactSizeIterator<Item = ImportType<'_>> {
         let info = &self.0.info;

@@ -10,8 +10,6 @@ pub struct Pauses {
     phases: [Duration; 6],
 }
 
-const PHASES: [Phase; 6] = [Phase::Stop, Phase::Roots, Phase::Trace, Phase::Cycles, Phase::Reclaim, Phase::Resume];
-
 impl Pauses {
     pub(crate) fn record(&mut self, pause: Duration) {
         self.all.push(pause);
@@ -46,7 +44,7 @@ impl Pauses {
 
     /// The time spent in each phase, in their usual order.
     pub fn phases(&self) -> impl Iterator<Item = (Phase, Duration)> + '_ {
-        PHASES.into_iter().zip(self.phases)
+        Phase::ALL.into_iter().zip(self.phases)
     }
 }
 

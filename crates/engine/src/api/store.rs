@@ -1,7 +1,8 @@
 //! Stores, and the ways to reach one.
 
+use super::events::{EventLog, EventRing};
 use super::limits::ResourceLimiter;
-use super::{Engine, Error, Extern, Instance, Result, Stats};
+use super::{Engine, Error, Event, Events, Extern, Instance, Result, Stats};
 use crate::runtime::builtins::check_deadline;
 use crate::runtime::store::StoreOpaque;
 use crate::vm::{VMFuncRef, ValRaw};
@@ -223,6 +224,43 @@ impl<T: 'static> Store<T> {
     /// Collects as `request` says: it may ask for a slice only.
     pub fn collect(&mut self, request: Collection) -> Outcome {
         self.0.opaque.collect(request)
+    }
+
+    /// From now on, remembers the last `capacity` events: collections with their phases and their work, and growth of the heap. Memory
+    /// for all of them is allocated now. Forgets those that were remembered before.
+    ///
+    /// ```
+    /// # use engine::{CollectionKind, Engine, Event, Store};
+    /// # fn main() -> engine::Result<()> {
+    /// let mut store = Store::new(&Engine::new(gc_drc::COLLECTOR.with(&Default::default()).unwrap())?, ())?;
+    /// store.record_events(1000);
+    /// store.gc();
+    /// let events = store.take_events();
+    /// let Event::Collected(collection) = &events.events[0] else { panic!("the heap has grown") };
+    /// assert_eq!(collection.sequence, 0);
+    /// assert!(collection.phases.iter(collection.pause).count() > 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn record_events(&mut self, capacity: usize) {
+        let log = EventLog { ring: EventRing::new(capacity), listener: None, collections: 0 };
+        self.0.opaque.events = Some(Box::new(log));
+    }
+
+    /// Calls `listener` with each event from now on, when the program is about to go on. Needs [`Self::record_events`] first; without it
+    /// there are no events.
+    pub fn on_event(&mut self, listener: impl FnMut(&Event) + Send + 'static) {
+        if let Some(log) = &mut self.0.opaque.events {
+            log.listener = Some(Box::new(listener));
+        }
+    }
+
+    /// Takes out the events that are remembered, oldest first.
+    pub fn take_events(&mut self) -> Events {
+        let store = &mut self.0.opaque;
+        let own_names = store.heap().counters().own.iter().map(|(name, _)| *name).collect();
+        let (events, dropped) = store.events.as_mut().map(|log| log.ring.take()).unwrap_or_default();
+        Events { events, dropped, own_names }
     }
 
     /// What the collector has done, and where the heap's bytes are.

@@ -17,7 +17,7 @@ use super::shared::SharedMemory;
 use super::table::Table;
 use super::unwind::Bounds;
 use super::verify::{self, Writes};
-use crate::api::{Engine, Error, ErrorKind, HeapMoment, Limiter, ModuleInner, Pauses, Result, ZealState};
+use crate::api::{Engine, Error, ErrorKind, EventLog, HeapMoment, Limiter, ModuleInner, Pauses, Result, ZealState};
 use crate::types::{GlobalType, TypeIndex, TypeRegistry};
 use crate::vm::{VMCONTEXT_MAGIC, VMContext, VMFuncRef, VMHostContext, VMStoreContext, ValRaw};
 use gc_api::{CellKind, GcHeap, HeapLimits, HeapMemory, HostId, RefCell32, VMGcRef, WriteSite};
@@ -78,6 +78,8 @@ pub struct StoreOpaque {
     /// The context by which the host calls.
     caller: Box<VMContext>,
     pauses: Pauses,
+    /// What happens, when somebody wants to know.
+    pub events: Option<Box<EventLog>>,
     zeal: ZealState,
     /// What the verifier remembers, when there is one.
     verifier: Option<Box<Verifier>>,
@@ -237,6 +239,7 @@ impl StoreOpaque {
             raised_at: Bounds::default(),
             caller,
             pauses: Pauses::default(),
+            events: None,
             zeal: ZealState::new(engine.config().zeal),
             verifier: engine.config().verify.then(Box::default),
             limiter: None,

@@ -1,7 +1,7 @@
 //! Allocation, collections, and who watches them: zeal, the verifier, the clock.
 
 use super::StoreOpaque;
-use crate::api::{Error, HeapMoment, Pauses, Result, Trap};
+use crate::api::{Before, Clock, Error, Event, HeapMoment, Pauses, Result, Trap};
 use crate::runtime::hosts::HostValue;
 use crate::runtime::roots::StoreRoots;
 use crate::runtime::verify::{self, View};
@@ -100,7 +100,10 @@ impl StoreOpaque {
             let allowed = self.allow_heap(bytes);
             if allowed {
                 // A heap that cannot grow is asked again, and gives up in the end.
-                let _ = self.memory.grow(bytes);
+                let grown = self.memory.grow(bytes);
+                if let (Ok(_), Some(log)) = (grown, &mut self.events) {
+                    log.push(Event::Grown { at: Instant::now(), committed: self.memory.committed_bytes() });
+                }
             }
             allowed
         })
@@ -135,15 +138,27 @@ impl StoreOpaque {
             let before = verify::before(view!(self, verifier), heap, &mut roots, verifier.last.as_ref());
             (before.unwrap_or_else(|fault| self.found(request, "before", &fault)), verifier)
         });
-        let mut watch = Watch { pauses: &mut self.pauses, phase: None, since: Instant::now() };
-        let start = watch.since;
+        let mut log = self.events.take();
+        let before = log.is_some().then(|| Before::new(self.heap.counters(), self.memory.committed_bytes()));
+        let start = Instant::now();
+        let mut watch = Watch {
+            pauses: &mut self.pauses,
+            phase: None,
+            start,
+            since: start,
+            clock: before.is_some().then(Clock::default),
+        };
         let mut roots = roots!(self);
         let outcome = self.heap.collect(request, &mut roots, &mut watch);
-        watch.end();
-        let pause = start.elapsed();
+        let (pause, clock) = (watch.end() - start, watch.clock.take());
         if outcome != Outcome::Refused {
             self.pauses.record(pause);
+            if let (Some(log), Some(before), Some(clock)) = (&mut log, before, clock) {
+                let (after, committed) = (self.heap.counters(), self.memory.committed_bytes());
+                log.collected((request, outcome), (start, pause, clock.spans), before, after, committed);
+            }
         }
+        self.events = log;
         let dead = self.heap.take_dead_hosts();
         if let Some((before, mut verifier)) = verified {
             let (heap, mut roots) = (&**self.heap, roots!(self));
@@ -194,22 +209,30 @@ impl StoreOpaque {
 struct Watch<'a> {
     pauses: &'a mut Pauses,
     phase: Option<Phase>,
+    start: Instant,
     since: Instant,
+    /// When somebody wants to know of each phase.
+    clock: Option<Clock>,
 }
 
 impl Watch<'_> {
-    fn end(&mut self) {
+    /// Ends a phase: now.
+    fn end(&mut self) -> Instant {
         let now = Instant::now();
         if let Some(phase) = self.phase.take() {
             self.pauses.record_phase(phase, now - self.since);
         }
         self.since = now;
+        now
     }
 }
 
 impl GcEvents for Watch<'_> {
     fn phase(&mut self, phase: Phase) {
-        self.end();
+        let now = self.end();
         self.phase = Some(phase);
+        if let Some(clock) = &mut self.clock {
+            clock.phase(phase, now - self.start);
+        }
     }
 }
