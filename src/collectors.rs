@@ -18,6 +18,8 @@ pub const DEFAULT: &Collector = &gc_semispace::COLLECTOR;
 
 /// What measures programs in a collector's place: `gleaner characterise`. It is none, and not in the list.
 pub use gc_census as census;
+/// What adds known costs to one of them, to see whether `gleaner bench` finds them. It is none either.
+pub use gc_inject as inject;
 
 /// Their names, in the order of the list.
 ///

@@ -2,7 +2,7 @@
 
 use super::invoke::build;
 use super::{UsageError, table};
-use crate::collectors;
+use crate::collectors::{self, inject};
 use crate::text;
 use clap::Args;
 use gc_api::Reclaims;
@@ -216,7 +216,7 @@ pub fn configs(plan: &Plan) -> anyhow::Result<Vec<Config>> {
         configs.push(config);
     }
     for (label, costs) in &plan.inject {
-        costs.parse::<gc_inject::Costs>()?;
+        costs.parse::<inject::Costs>()?;
         if !configs.iter().any(|config| config.label == *label) {
             return Err(
                 UsageError(format!("costs are to be added to `{label}`, which is none of the configurations")).into()

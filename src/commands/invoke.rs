@@ -2,6 +2,7 @@
 
 use super::Gc;
 use super::program::{Program, Ready};
+use crate::collectors::inject;
 use crate::output::Output;
 use crate::values;
 use crate::wasi::Exit;
@@ -139,7 +140,7 @@ fn run(job: &Job, answered: &Arc<Mutex<()>>) -> anyhow::Result<(Vec<Iteration>, 
 fn engine(job: &Job) -> anyhow::Result<Engine> {
     let mut gc = Gc::parse(&job.gc).map_err(anyhow::Error::msg)?;
     if let Some(costs) = &job.options.inject {
-        gc.runtime = gc_inject::inject(gc.runtime, costs.parse()?);
+        gc.runtime = inject::inject(gc.runtime, costs.parse()?);
     }
     let policy: HeapPolicy = job.policy.parse().map_err(anyhow::Error::msg)?;
     let config = super::Limits::default().config(&gc).heap_limit(job.cell.heap_bytes).heap_policy(policy);

@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 /// Fewer invocations than this on a side, and a comparison of times is marked.
 pub const FEW: usize = 5;
 
+/// Reads a time off an iteration, in nanoseconds.
+pub type Time = fn(&Iteration) -> f64;
+
 /// The times that are compared: what they are called, and where they stand.
-pub const TIMES: [(&str, fn(&Iteration) -> f64); 4] =
-    [("wall", wall), ("task", task), ("mutator", mutator), ("gc", gc)];
+pub const TIMES: [(&str, Time); 4] = [("wall", wall), ("task", task), ("mutator", mutator), ("gc", gc)];
 
 /// One point of the experiment on both sides.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,13 +158,7 @@ fn pair(key: &Key, base: &[&Record], head: &[&Record], matching: Matching, level
 }
 
 /// How a time differs. Repetitions that ran side by side are paired.
-fn ratio(
-    base: &[&Record],
-    head: &[&Record],
-    time: fn(&Iteration) -> f64,
-    matching: Matching,
-    level: f64,
-) -> Option<Ratio> {
+fn ratio(base: &[&Record], head: &[&Record], time: Time, matching: Matching, level: f64) -> Option<Ratio> {
     let times = |records: &[&Record]| {
         let means = records.iter().filter_map(|record| Some((record.invocation, record.mean(time)?)));
         means.collect::<BTreeMap<u32, f64>>()

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the ring has them all; boxes would be allocated while the program is stopped"
+)]
 pub enum Event {
     /// A collection, or a slice of one, that was not refused.
     Collected(CollectionEvent),
