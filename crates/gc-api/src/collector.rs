@@ -1,8 +1,8 @@
 //! The two runtime traits: [`GcRuntime`], one an engine, and [`GcHeap`], one a store.
 
 use crate::{
-    Counters, GcCompiler, GcEvents, GcKind, HeapMemory, HeapPolicy, RefCell32, RootKind, Roots, Shapes, TypeIndex,
-    VMGcRef,
+    Counters, GcCompiler, GcEvents, GcKind, HeapMemory, HeapPolicy, HeapRegion, RefCell32, RootKind, Roots, Shapes,
+    TypeIndex, VMGcRef,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -667,6 +667,13 @@ pub trait GcHeap: Send {
     /// Visits ranges of committed memory, some of them empty, that no object has and that the collector does not use either: tests overwrite
     /// them.
     fn for_each_free_range(&self, visit: &mut dyn FnMut(std::ops::Range<u32>)) {
+        let _ = visit;
+    }
+
+    /// Visits what the heap's memory is used for, for people to look at: regions of committed memory that do not overlap. Every object of
+    /// [`for_each_object`](Self::for_each_object) lies in such as [hold objects](crate::RegionState::holds_objects). Memory that is in none of
+    /// them is lost to the heap. A heap that shows nothing has no map.
+    fn for_each_region(&self, visit: &mut dyn FnMut(HeapRegion)) {
         let _ = visit;
     }
 

@@ -13,10 +13,11 @@ use crate::table::Table;
 use crate::{Counting, Cycles, Options};
 use gc_api::{
     ARRAY_LENGTH_OFFSET, BulkSource, BulkWrite, Cell, Collection, CollectionKind, Corruption, Counters,
-    EXTERN_ID_OFFSET, Edge, FIRST_INDEX, GcEvents, GcHeap, HeapError, HeapLimits, HeapMemory, HeapUsage, HostId,
-    LogBuffer, MissedWrite, NeedsCollection, NewObject, Outcome, REF_ARRAY_BASE, RefRange, Roots, Shapes, SideEntry,
-    SideTable, SizingDecision, SlowOp, VMGcHeader, VMGcRef, WriteSite, copy_refs,
+    EXTERN_ID_OFFSET, Edge, FIRST_INDEX, GcEvents, GcHeap, HeapError, HeapLimits, HeapMemory, HeapRegion, HeapUsage,
+    HostId, LogBuffer, MissedWrite, NeedsCollection, NewObject, Outcome, REF_ARRAY_BASE, RefRange, RegionState, Roots,
+    Shapes, SideEntry, SideTable, SizingDecision, SlowOp, VMGcHeader, VMGcRef, WriteSite, copy_refs,
 };
+use gc_parts::Spaces;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -526,6 +527,19 @@ impl GcHeap for DrcHeap {
             free = index + self.space.size_of(index);
         }
         visit(free..self.space.end());
+    }
+
+    fn for_each_region(&self, visit: &mut dyn FnMut(HeapRegion)) {
+        let mut spaces = Spaces::default();
+        self.space.for_each_block(|block, in_use| {
+            spaces.add(if in_use { RegionState::Holes } else { RegionState::Free }, [block])
+        });
+        let state = |index, bytes| match self.space.is_start(index) {
+            _ if self.space.is_large(bytes) => RegionState::Large,
+            true => RegionState::Old,
+            false => RegionState::Young,
+        };
+        spaces.show(self, &self.space.shapes, state, visit);
     }
 
     fn reset(&mut self) {

@@ -475,6 +475,19 @@ impl Space {
         }
     }
 
+    /// Visits each block, and says whether an object with a start bit is in it.
+    pub fn for_each_block(&self, mut visit: impl FnMut(Range<u32>, bool)) {
+        for block in (FIRST_INDEX >> BLOCK_SHIFT) as usize..self.end().div_ceil(BLOCK) as usize {
+            let in_use = self.blocks.get(block).is_some_and(|block| block.live > 0);
+            visit((block as u32) << BLOCK_SHIFT..self.block_end(block), in_use);
+        }
+    }
+
+    /// Whether an object of so many bytes is allocated apart.
+    pub fn is_large(&self, bytes: u64) -> bool {
+        bytes > LARGE as u64
+    }
+
     /// Bytes that [`Gaps::Roomy`] passes over, and the end of the index space.
     pub fn waste(&self) -> u64 {
         let tail = self.memory.committed() - self.end() as u64;

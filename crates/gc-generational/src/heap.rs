@@ -3,8 +3,8 @@
 use crate::Options;
 use gc_api::{
     BulkWrite, Collection, CollectionKind, Corruption, Counters, Edge, GcEvents, GcHeap, GcKind, HeapError, HeapLimits,
-    HeapMemory, HeapUsage, HostId, MissedWrite, NeedsCollection, NewObject, Outcome, Overhead, Phase, RootKind, Roots,
-    Shapes, SizingDecision, SlowOp, VMGcRef, WriteSite,
+    HeapMemory, HeapRegion, HeapUsage, HostId, MissedWrite, NeedsCollection, NewObject, Outcome, Overhead, Phase,
+    RootKind, Roots, Shapes, SizingDecision, SlowOp, VMGcRef, WriteSite,
 };
 use gc_parts::forward::{forwarded, header, move_object};
 use gc_parts::object::{at, check_walk, update_slot, walk, write_new};
@@ -460,22 +460,24 @@ impl GcHeap for GenerationalHeap {
         self.space.pages.runs().for_each(visit);
     }
 
+    fn for_each_region(&self, visit: &mut dyn FnMut(HeapRegion)) {
+        self.space.show(self, (&self.nursery, &self.survivors), visit);
+    }
+
     fn reset(&mut self) {
         self.remembered.wipe();
         match self.tally.collections == 0 && self.space.large.is_empty() {
             true => self.memory.reset_touched(self.bump.taken()),
             false => self.memory.reset(),
         }
-        (self.nursery, self.survivors) = (0..0, 0..0);
-        (self.survivor_bytes, self.survivor_objects) = (0, 0);
+        (self.nursery, self.survivors, self.survivor_bytes, self.survivor_objects) = (0..0, 0..0, 0, 0);
         self.space.reset();
         self.remembered.reset();
         self.grey = Vec::new();
         self.growth.reset();
         self.hosts = Hosts::default();
         self.tally.reset();
-        (self.born_old, self.aged, self.asked) = (0, 0, false);
-        (self.old_objects, self.minor_survivors) = (0, 0);
+        (self.born_old, self.aged, self.asked, self.old_objects, self.minor_survivors) = (0, 0, false, 0, 0);
         self.size.reset();
         self.open_nursery();
     }

@@ -2,8 +2,8 @@
 
 use crate::Options;
 use gc_api::{
-    Collection, Corruption, Counters, FIRST_INDEX, GcEvents, GcHeap, HeapError, HeapLimits, HeapMemory, HeapUsage,
-    HostId, NeedsCollection, NewObject, Outcome, Overhead, Phase, Roots, Shapes, SizingDecision, VMGcRef,
+    Collection, Corruption, Counters, FIRST_INDEX, GcEvents, GcHeap, HeapError, HeapLimits, HeapMemory, HeapRegion,
+    HeapUsage, HostId, NeedsCollection, NewObject, Outcome, Overhead, Phase, Roots, Shapes, SizingDecision, VMGcRef,
 };
 use gc_parts::object::{at, check_walk, walk, write_new};
 use gc_parts::{BLOCK, Bump, Growth, Hosts, LARGE, LINE, MarkRegion, Moves, Tally};
@@ -188,6 +188,10 @@ impl GcHeap for ImmixHeap {
         visit(self.overflow.1.clone());
         self.space.region.for_each_hole(&mut *visit);
         self.space.pages.runs().for_each(visit);
+    }
+
+    fn for_each_region(&self, visit: &mut dyn FnMut(HeapRegion)) {
+        self.space.show(self, (&(0..0), &(0..0)), visit);
     }
 
     fn reset(&mut self) {

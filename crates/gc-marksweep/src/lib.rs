@@ -18,12 +18,13 @@
 use gc_api::ir::Value;
 use gc_api::{
     AllocSite, Collection, Collector, CollectorInfo, CollectorOptions, Corruption, Counters, Emitter, FIRST_INDEX,
-    GcCompiler, GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory, HeapUsage, HostId, NeedsCollection,
-    NewObject, OptionError, Outcome, Overhead, Phase, Reclaims, RootKind, Roots, Shapes, SizingDecision, VMGcRef,
+    GcCompiler, GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory, HeapRegion, HeapUsage, HostId,
+    NeedsCollection, NewObject, OptionError, Outcome, Overhead, Phase, Reclaims, RegionState, RootKind, Roots, Shapes,
+    SizingDecision, VMGcRef,
 };
 use gc_parts::object::{at, write_new};
 use gc_parts::roots::update_roots;
-use gc_parts::{EXACT, Fits, Growth, Hosts, Large, MarkStack, Marks, Pages, RUNS, Tally};
+use gc_parts::{EXACT, Fits, Growth, Hosts, Large, MarkStack, Marks, Pages, RUNS, Spaces, Tally};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -226,6 +227,18 @@ impl GcHeap for MarkSweepHeap {
     fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
         self.fits.for_each_free(&self.marks, &mut *visit);
         self.pages.runs().for_each(visit);
+    }
+
+    fn for_each_region(&self, visit: &mut dyn FnMut(HeapRegion)) {
+        let mut spaces = Spaces::default();
+        spaces.add(RegionState::Free, self.pages.runs());
+        spaces.add(RegionState::Holes, self.fits.blocks());
+        let state = |index, _| match self.marks.get(index) {
+            _ if self.large.find(index) == Some(index) => RegionState::Large,
+            true => RegionState::Old,
+            false => RegionState::Young,
+        };
+        spaces.show(self, &self.shapes, state, visit);
     }
 
     fn reset(&mut self) {

@@ -17,12 +17,13 @@ use gc_api::ir::Value;
 use gc_api::{
     ARRAY_LENGTH_OFFSET, AccessSite, BarrierNeeds, BulkWrite, COLLECTOR_MASK, Cell, Collection, Collector,
     CollectorInfo, CollectorOptions, Corruption, Counters, EXTERN_ID_OFFSET, Emitter, FIRST_INDEX, GcCompiler,
-    GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory, HeapUsage, NeedsCollection, NewObject, OptionError,
-    OptionInfo, Outcome, Roots, Shapes, SizingDecision, SlowOp, VMGcHeader, VMGcRef, WriteSite, copy_refs,
+    GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory, HeapRegion, HeapUsage, NeedsCollection, NewObject,
+    OptionError, OptionInfo, Outcome, RegionState, Roots, Shapes, SizingDecision, SlowOp, VMGcHeader, VMGcRef,
+    WriteSite, copy_refs,
 };
-use gc_parts::Remembered;
 use gc_parts::barrier::Barrier;
 use gc_parts::object::{at, index_of};
+use gc_parts::{Remembered, Spaces};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -228,6 +229,12 @@ impl GcHeap for NullHeap {
 
     fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
         visit(self.bump() as u32..self.memory.committed().min(u32::MAX as u64) as u32);
+    }
+
+    fn for_each_region(&self, visit: &mut dyn FnMut(HeapRegion)) {
+        let mut spaces = Spaces::default();
+        self.for_each_free_range(&mut |range| spaces.add(RegionState::Free, [range]));
+        spaces.show(self, &self.shapes, |_, _| RegionState::Young, visit);
     }
 
     fn check(&self) -> Result<(), Corruption> {

@@ -19,6 +19,7 @@
 //! | [`Remembered`] | where old objects may refer to young ones |
 //! | [`parallel`] | a trace by several threads |
 //! | [`Hosts`] | objects that stand for host values |
+//! | [`Spaces`] | what memory is used for, for people to look at |
 //! | [`Tally`] | exact counts of work |
 //!
 //! A collector names what it needs and reads as its algorithm; none has to use any of these.
@@ -37,6 +38,7 @@ mod fits;
 mod growth;
 mod hosts;
 mod large;
+mod map;
 mod mark;
 mod nursery;
 mod pages;
@@ -50,6 +52,7 @@ pub use fits::{EXACT, Fits, RUNS};
 pub use growth::Growth;
 pub use hosts::Hosts;
 pub use large::{LARGE, Large};
+pub use map::Spaces;
 pub use mark::{MarkStack, Marks};
 pub use nursery::NurserySize;
 pub use pages::{PAGE, Pages};

@@ -8,6 +8,7 @@
 use crate::forward::{forwarded, header, move_object};
 use crate::hosts::Hosts;
 use crate::large::Large;
+use crate::map::Spaces;
 use crate::mark::{MarkStack, Marks};
 use crate::object::at;
 use crate::pages::Pages;
@@ -16,9 +17,10 @@ use crate::region::Region;
 use crate::roots::update_roots;
 use crate::tally::Tally;
 use gc_api::{
-    CollectorOptions, Corruption, FIRST_INDEX, GcEvents, HeapError, HeapLimits, HeapMemory, OptionError, OptionInfo,
-    Phase, RootKind, Roots, Shapes, VMGcRef,
+    CollectorOptions, Corruption, FIRST_INDEX, GcEvents, GcHeap, HeapError, HeapLimits, HeapMemory, HeapRegion,
+    OptionError, OptionInfo, Phase, RegionState, RootKind, Roots, Shapes, VMGcRef,
 };
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The space is in pieces when more than this part of its blocks' bytes was in holes after the last collection.
@@ -248,6 +250,26 @@ impl MarkRegion {
     }
 
     // What is where.
+
+    /// Visits the regions of a heap that consists of this space, a nursery and a survivor space.
+    pub fn show(
+        &self,
+        heap: &dyn GcHeap,
+        (nursery, survivors): (&Range<u32>, &Range<u32>),
+        visit: &mut dyn FnMut(HeapRegion),
+    ) {
+        let mut spaces = Spaces::default();
+        spaces.add(RegionState::Free, self.pages.runs().chain([nursery.clone()]));
+        spaces.add(RegionState::Holes, self.region.blocks());
+        spaces.add(RegionState::Reserved, [survivors.clone()]);
+        let state = |index, _| match self.marks.get(index) {
+            _ if survivors.contains(&index) => RegionState::Survivor,
+            _ if self.large.find(index) == Some(index) => RegionState::Large,
+            true => RegionState::Old,
+            false => RegionState::Young,
+        };
+        spaces.show(heap, &self.shapes, state, visit);
+    }
 
     /// Visits the marked objects in blocks.
     pub fn for_each_marked(&self, visit: &mut dyn FnMut(VMGcRef)) {

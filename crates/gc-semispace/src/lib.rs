@@ -18,14 +18,14 @@
 
 use gc_api::{
     Collection, CollectionKind, Collector, CollectorInfo, CollectorOptions, Corruption, Counters, FIRST_INDEX,
-    GcCompiler, GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory, HeapSizer, HeapUsage, HostId,
-    NeedsCollection, NewObject, OBJECT_ALIGN, OptionError, Outcome, Overhead, Phase, Reclaims, RootKind, Roots, Shapes,
-    SizingDecision, VMGcRef,
+    GcCompiler, GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory, HeapRegion, HeapSizer, HeapUsage,
+    HostId, NeedsCollection, NewObject, OBJECT_ALIGN, OptionError, Outcome, Overhead, Phase, Reclaims, RegionState,
+    RootKind, Roots, Shapes, SizingDecision, VMGcRef,
 };
 use gc_parts::forward::{forwarded, header, move_object};
 use gc_parts::object::{check_walk, walk, write_new};
 use gc_parts::roots::update_roots;
-use gc_parts::{Bump, Hosts, Tally, cheney};
+use gc_parts::{Bump, Hosts, Spaces, Tally, cheney};
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
@@ -249,6 +249,15 @@ impl GcHeap for SemispaceHeap {
     fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
         visit(self.bump.rest());
         visit(self.idle());
+    }
+
+    fn for_each_region(&self, visit: &mut dyn FnMut(HeapRegion)) {
+        let mut spaces = Spaces::default();
+        spaces.add(RegionState::Free, [self.bump.rest()]);
+        spaces.add(RegionState::Reserved, [self.idle()]);
+        let survived = self.bump.taken().end - self.since() as u32;
+        let state = |index, _| if index < survived { RegionState::Old } else { RegionState::Young };
+        spaces.show(self, &self.shapes, state, visit);
     }
 
     fn reset(&mut self) {

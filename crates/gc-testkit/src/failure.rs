@@ -21,6 +21,8 @@ pub enum Check {
     Hosts,
     /// Bytes do not add up.
     Bytes,
+    /// The map of regions contradicts itself, or has an object where it shows none.
+    Map,
     /// Counters contradict what happened.
     Counters,
     /// The collector's own invariants, [`GcHeap::check`](gc_api::GcHeap::check).
@@ -41,7 +43,7 @@ pub enum Check {
 
 impl Check {
     /// All of them.
-    pub const ALL: [Check; 16] = [
+    pub const ALL: [Check; 17] = [
         Check::Graph,
         Check::Freed,
         Check::Kept,
@@ -50,6 +52,7 @@ impl Check {
         Check::Moved,
         Check::Hosts,
         Check::Bytes,
+        Check::Map,
         Check::Counters,
         Check::Invariants,
         Check::Code,
@@ -71,6 +74,7 @@ impl Check {
             Check::Moved => "object moved",
             Check::Hosts => "host values",
             Check::Bytes => "bytes",
+            Check::Map => "map",
             Check::Counters => "counters",
             Check::Invariants => "collector's invariants",
             Check::Code => "emitted code",

@@ -8,7 +8,8 @@
 //! 4. *Bytes and objects add up*: live + free + waste is what is committed, live is the sum of the objects' sizes, and what was
 //!    allocated is live or counted as freed.
 //! 5. *Free memory* is in no object; it is overwritten.
-//! 6. After a full collection, what [`Reclaims`] claims is gone.
+//! 6. The map, [`GcHeap::for_each_region`](gc_api::GcHeap::for_each_region), if there is one, shows no memory twice, and objects where there are some.
+//! 7. After a full collection, what [`Reclaims`] claims is gone.
 
 use super::Run;
 use crate::failure::{Check, Checked, Failure, require};
@@ -224,8 +225,44 @@ impl Run<'_> {
         require(parts == Some(committed) && usage.committed == committed, Check::Bytes, || {
             format!("{usage:?} is not what is committed, {committed} bytes")
         })?;
+        self.check_map(&objects, &ends)?;
         self.poison(&objects, &ends)?;
         self.check_totals(objects.len() as u64, sum)
+    }
+
+    /// The regions lie in the heap and do not overlap; every object lies in such as hold objects.
+    fn check_map(&self, starts: &[u32], ends: &[u64]) -> Checked<()> {
+        let mut regions = Vec::new();
+        self.machine.heap.for_each_region(&mut |region| regions.push(region));
+        regions.retain(|region| !region.range.is_empty());
+        if regions.is_empty() {
+            return Ok(());
+        }
+        regions.sort_by_key(|region| region.range.start);
+        let committed = self.machine.memory.committed();
+        for (i, region) in regions.iter().enumerate() {
+            let next = regions.get(i + 1).map_or(committed, |next| next.range.start as u64);
+            let inside = region.range.start >= FIRST_INDEX && region.range.end as u64 <= next;
+            require(inside, Check::Map, || {
+                format!(
+                    "{region:x?} begins before the heap, or reaches into {next:#x}, where it ends or another region begins"
+                )
+            })?;
+        }
+        for (start, end) in starts.iter().zip(ends) {
+            let mut at = *start as u64;
+            let mut next = regions.partition_point(|region| region.range.end as u64 <= at);
+            while at < *end {
+                let region = regions.get(next).filter(|region| region.range.start as u64 <= at);
+                let shown = region.filter(|region| region.state.holds_objects());
+                let Some(region) = shown else {
+                    let what = format!("the object at {start:#x} is on the map at {at:#x} as {region:x?}");
+                    return Err(Failure::new(Check::Map, what));
+                };
+                (at, next) = (region.range.end as u64, next + 1);
+            }
+        }
+        Ok(())
     }
 
     /// What is said to be free is in no object, and is overwritten: whoever still reads there finds nonsense.

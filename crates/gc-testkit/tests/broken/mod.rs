@@ -49,6 +49,8 @@ faults! {
     WrongLive "reports wrong live bytes";
     WrongFree "counts free bytes twice";
     FreeOverlaps "gives memory of an object as free";
+    MapIsLate "shows objects as free memory on its map";
+    MapOverlaps "shows memory twice on its map";
     LengthUnwritten "the runtime's allocation does not write the length";
     LimitOffBy8 "sets the bump region's limit 8 bytes too high";
     GivesUpEarly "gives up while the heap can grow";
@@ -112,7 +114,9 @@ pub fn home(fault: Fault) -> Collector {
         | WideStore
         | NullWithoutTrap
         | NullIsIgnored => mark_sweep::STICKY,
-        OldAddress | StaleHandle | SaysItStays | LosesOperand | ClearsLowBit => semispace::COLLECTOR,
+        OldAddress | StaleHandle | SaysItStays | LosesOperand | ClearsLowBit | MapIsLate | MapOverlaps => {
+            semispace::COLLECTOR
+        }
         FreesAtOne | FreesNewOperands | ForgetsZero | FreesRecursively | NeverCycles | TableFillUncounted
         | NoBulkInit | GlobalWithoutBarrier | InitWithoutBarrier => counting::COLLECTOR,
         _ => mark_sweep::COLLECTOR,

@@ -5,8 +5,8 @@ use gc_api::ir::{InstBuilder, Value, types::I64};
 use gc_api::{
     ARRAY_LENGTH_OFFSET, AccessSite, BarrierNeeds, Cell, Collection, CollectionKind, Collector, CollectorInfo,
     CollectorOptions, Corruption, Counters, EXTERN_ID_OFFSET, Emitter, FIRST_INDEX, GcCompiler, GcEvents, GcHeap,
-    GcRuntime, HeapError, HeapLimits, HeapMemory, HeapUsage, HostId, NeedsCollection, NewObject, OptionError, Outcome,
-    RootKind, Roots, Shapes, SizingDecision, SlowOp, VMGcHeader, VMGcRef,
+    GcRuntime, HeapError, HeapLimits, HeapMemory, HeapRegion, HeapUsage, HostId, NeedsCollection, NewObject,
+    OptionError, Outcome, RegionState, RootKind, Roots, Shapes, SizingDecision, SlowOp, VMGcHeader, VMGcRef,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -252,6 +252,16 @@ impl GcHeap for Heap {
         let other = if self.start == FIRST_INDEX { FIRST_INDEX + self.half() } else { FIRST_INDEX };
         visit(self.bump()..self.end() as u32);
         visit(other..other + self.half());
+    }
+
+    fn for_each_region(&self, visit: &mut dyn FnMut(HeapRegion)) {
+        let other = if self.start == FIRST_INDEX { FIRST_INDEX + self.half() } else { FIRST_INDEX };
+        let late = self.fault == Some(Fault::MapIsLate);
+        let (objects, end) = (if late { self.allocated_from } else { self.bump() }, self.end() as u32);
+        let free = if self.fault == Some(Fault::MapOverlaps) { self.start } else { objects };
+        visit(HeapRegion { range: self.start..objects, state: RegionState::Young });
+        visit(HeapRegion { range: free..end, state: RegionState::Free });
+        visit(HeapRegion { range: other..other + self.half(), state: RegionState::Reserved });
     }
 
     fn check(&self) -> Result<(), Corruption> {
