@@ -27,6 +27,7 @@
 
 pub mod collectors;
 pub mod commands;
+pub mod heapmap;
 pub mod output;
 pub mod snapshot;
 pub mod spectest;

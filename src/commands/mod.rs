@@ -5,6 +5,7 @@ mod characterise;
 mod collectors;
 mod compare;
 mod compile;
+mod heapmap;
 mod invoke;
 mod minheap;
 mod new_collector;
@@ -48,6 +49,7 @@ enum Command {
     Compile(compile::Compile),
     NewCollector(new_collector::NewCollector),
     Snapshot(snapshot::Snapshot),
+    Heapmap(heapmap::Heapmap),
     Settings(settings::SettingsCommand),
     Characterise(characterise::Characterise),
     Minheap(minheap::Minheap),
@@ -69,6 +71,7 @@ impl Cli {
             Command::Collectors(command) => command.execute(),
             Command::Compile(command) => command.execute(),
             Command::NewCollector(command) => command.execute(),
+            Command::Heapmap(command) => command.execute(),
             Command::Snapshot(command) => command.execute(),
             Command::Settings(command) => command.execute(),
             Command::Characterise(command) => command.execute(),
