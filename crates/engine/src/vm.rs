@@ -221,6 +221,8 @@ pub struct VMStoreContext {
     pub epoch_deadline: u64,
     /// Instructions that may still be executed by code that counts them; negative when they have been used up.
     pub fuel: i64,
+    /// What a rare builtin gave: see [`Builtin::is_rare`].
+    pub result: u64,
 }
 
 impl VMStoreContext {
@@ -238,6 +240,7 @@ impl VMStoreContext {
     pub const EPOCH: i32 = 96;
     pub const EPOCH_DEADLINE: i32 = 104;
     pub const FUEL: i32 = 112;
+    pub const RESULT: i32 = 120;
 }
 
 /// The record of an instance; the parts that depend on its module follow, laid out by [`Offsets`]. Everything in the fixed
@@ -392,6 +395,16 @@ macro_rules! builtins {
             pub const fn name(self) -> &'static str {
                 match self { $(Builtin::$name => stringify!($function)),* }
             }
+
+            /// Whether it is called where compiled code seldom comes. Such a call leaves all registers as they were, so that what
+            /// is around it can be as if it weren't there; it takes the longer for that.
+            pub const fn is_rare(self) -> bool {
+                use Builtin as B;
+                matches!(
+                    self,
+                    B::GcAlloc | B::GcSlowPath | B::RefFunc | B::TableElement | B::EpochReached | B::OutOfFuel
+                )
+            }
         }
     };
 }
@@ -532,6 +545,7 @@ const _: () = {
     assert!(offset_of!(VMStoreContext, epoch) == VMStoreContext::EPOCH as usize);
     assert!(offset_of!(VMStoreContext, epoch_deadline) == VMStoreContext::EPOCH_DEADLINE as usize);
     assert!(offset_of!(VMStoreContext, fuel) == VMStoreContext::FUEL as usize);
+    assert!(offset_of!(VMStoreContext, result) == VMStoreContext::RESULT as usize);
     assert!(offset_of!(VMContext, store) == VMContext::STORE as usize);
     assert!(offset_of!(VMContext, heap_base) == VMContext::HEAP_BASE as usize);
     assert!(offset_of!(VMContext, displays) == VMContext::DISPLAYS as usize);

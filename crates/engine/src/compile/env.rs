@@ -2,7 +2,7 @@
 
 use super::{Compiler, HEADER_SYMBOLS, TYPE_SYMBOLS};
 use crate::info::ModuleInfo;
-use crate::vm::{Builtin, VMContext, VMMemory, VMTable};
+use crate::vm::{Builtin, VMContext, VMMemory, VMStoreContext, VMTable};
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, SigRef, Value};
 use cranelift_codegen::isa::CallConv;
@@ -17,8 +17,8 @@ pub(super) struct FuncEnv<'a> {
     pub vmctx: Value,
     /// Values that may be references into the heap, where they come into being.
     pub references: Vec<Value>,
-    /// Signatures of the builtins by arity, as they are needed.
-    builtin_signatures: [Option<SigRef>; 8],
+    /// Signatures of the builtins by arity, of the common ones and the rare ones, as they are needed.
+    builtin_signatures: [[Option<SigRef>; 8]; 2],
 }
 
 /// Where a table or a memory is described: an address and what to add.
@@ -30,7 +30,7 @@ pub(super) struct Place {
 
 impl<'a> FuncEnv<'a> {
     pub fn new(compiler: &'a Compiler, info: &'a ModuleInfo, vmctx: Value) -> Self {
-        FuncEnv { compiler, info, vmctx, references: Vec::new(), builtin_signatures: [None; 8] }
+        FuncEnv { compiler, info, vmctx, references: Vec::new(), builtin_signatures: [[None; 8]; 2] }
     }
 
     /// Loads a word of the instance's record that is constant from instantiation on.
@@ -46,27 +46,21 @@ impl<'a> FuncEnv<'a> {
 
     /// Calls a builtin with 64-bit words; gives its 64-bit result. The trampoline unwinds when it fails.
     pub fn builtin(&mut self, b: &mut FunctionBuilder<'_>, builtin: Builtin, args: &[Value]) -> Value {
-        let (signature, callee, args) = self.builtin_call(b, builtin, args);
-        let call = b.ins().call_indirect(signature, callee, &args);
-        b.inst_results(call)[0]
-    }
-
-    /// The signature, the address and all arguments of a call to a builtin.
-    pub fn builtin_call(
-        &mut self,
-        b: &mut FunctionBuilder<'_>,
-        builtin: Builtin,
-        args: &[Value],
-    ) -> (SigRef, Value, Vec<Value>) {
         assert_eq!(args.len(), builtin.arity(), "{builtin:?}");
-        let signature = *self.builtin_signatures[args.len()]
-            .get_or_insert_with(|| b.import_signature(builtin_signature(args.len(), CallConv::Tail)));
+        let signature = *self.builtin_signatures[builtin.is_rare() as usize][args.len()]
+            .get_or_insert_with(|| b.import_signature(builtin_signature(builtin)));
         let table = self.constant(b, I64, VMContext::BUILTINS);
         let flags = constant_flags(b);
         let callee = b.ins().load(I64, flags, table, builtin as i32 * 8);
         let mut all = vec![self.vmctx];
         all.extend_from_slice(args);
-        (signature, callee, all)
+        let call = b.ins().call_indirect(signature, callee, &all);
+        if !builtin.is_rare() {
+            return b.inst_results(call)[0];
+        }
+        let store = self.store(b);
+        let flags = Region::Context.flags(b.func);
+        b.ins().load(I64, flags, store, VMStoreContext::RESULT)
     }
 
     /// A type's canonical index as an `i64`: a constant, or what the linker fills in.
@@ -136,8 +130,17 @@ pub(super) fn constant_flags(b: &mut FunctionBuilder<'_>) -> MemFlagsData {
     Region::Context.flags(b.func).with_readonly().with_can_move()
 }
 
+/// The signature by which compiled code calls a builtin: `(vmctx, u64 × arity) -> u64`. A rare one leaves all registers alone, so it
+/// has no result; that stands in the store's record.
+pub(super) fn builtin_signature(builtin: Builtin) -> ir::Signature {
+    match builtin.is_rare() {
+        true => ir::Signature { returns: vec![], ..words_signature(builtin.arity(), CallConv::PreserveAll) },
+        false => words_signature(builtin.arity(), CallConv::Tail),
+    }
+}
+
 /// `(vmctx, u64 × arity) -> u64`.
-pub(super) fn builtin_signature(arity: usize, convention: CallConv) -> ir::Signature {
+pub(super) fn words_signature(arity: usize, convention: CallConv) -> ir::Signature {
     let mut signature = ir::Signature::new(convention);
     signature.params = vec![ir::AbiParam::new(I64); arity + 1];
     signature.returns = vec![ir::AbiParam::new(I64)];

@@ -7,7 +7,8 @@
 //! 1. *References*: what was declared to be one, and every block parameter that gets one, directly or through others.
 //! 2. *Liveness*, value by value: from each use backwards to the definition (Appel & Palsberg, "Modern Compiler
 //!    Implementation", §19.6). Takes time in proportion to its result, the blocks that each reference is live out of.
-//! 3. *Spilled*: references that are live across a call somewhere. The others stay in registers.
+//! 3. *Spilled*: references that are live across a call somewhere. The others stay in registers; those that are live across rare
+//!    calls alone do so except while such a call lasts: `rare`.
 //! 4. *Rewriting*, blocks in post-order, so that uses come before definitions. Backwards through a block: stack maps and slots;
 //!    a slot is free again above the definition. What is live out of a block has its slot from then on, so that no
 //!    other value gets it in a loop around. Forwards: stores behind definitions, and loads before uses: one per block and
@@ -28,6 +29,8 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::traversals::Dfs;
 use gc_api::Region;
 
+pub(super) mod rare;
+
 /// Spills the references of `func` around its calls. `declared` are the values that may be references where they come into
 /// being: all but block parameters that only merge others.
 pub(super) fn spill_references(func: &mut Function, declared: &[Value]) {
@@ -39,8 +42,9 @@ pub(super) fn spill_references(func: &mut Function, declared: &[Value]) {
     let declared: Vec<Value> = declared.iter().map(|value| func.dfg.resolve_aliases(*value)).collect();
     func.dfg.resolve_all_aliases();
     let references = References::of(func, &order, &declared);
-    let live_outs = live_outs(func, &order, &references);
-    let spilled = spilled(func, &order, &references, &live_outs);
+    let (live_ins, live_outs) = liveness(func, &order, &references);
+    let (spilled, crossings) = spilled(func, &order, &references, &live_outs);
+    rare::spill(func, &references, &crossings, &live_ins);
     if spilled.contains(&true) {
         Rewriter::new(func, &references, &live_outs, &spilled).run(&order);
     }
@@ -117,8 +121,11 @@ impl References {
     }
 }
 
-/// For each block the references that are live where it ends.
-fn live_outs(func: &Function, order: &[Block], references: &References) -> SecondaryMap<Block, Vec<u32>> {
+/// References by block, in order.
+type Live = SecondaryMap<Block, Vec<u32>>;
+
+/// The references that are live where each block with several predecessors begins, and where each block ends.
+fn liveness(func: &Function, order: &[Block], references: &References) -> (Live, Live) {
     // Blocks that use each reference, and each block's predecessors, as lists.
     let mut first_use = vec![NONE; references.values.len()];
     let mut uses: Vec<(Block, u32)> = Vec::new();
@@ -139,7 +146,7 @@ fn live_outs(func: &Function, order: &[Block], references: &References) -> Secon
             }
         }
     }
-    let mut live_outs: SecondaryMap<Block, Vec<u32>> = SecondaryMap::new();
+    let (mut live_ins, mut live_outs) = (Live::new(), Live::new());
     // The last reference that was found live into a block.
     let mut live_in: SecondaryMap<Block, u32> = SecondaryMap::with_default(NONE);
     let mut work = Vec::new();
@@ -152,6 +159,9 @@ fn live_outs(func: &Function, order: &[Block], references: &References) -> Secon
         let mut reach = |block: Block, work: &mut Vec<Block>| {
             if Some(block) != definition && live_in[block] != number {
                 live_in[block] = number;
+                if predecessors[block].len() > 1 {
+                    live_ins[block].push(number);
+                }
                 work.push(block);
             }
         };
@@ -170,7 +180,7 @@ fn live_outs(func: &Function, order: &[Block], references: &References) -> Secon
             }
         }
     }
-    live_outs
+    (live_ins, live_outs)
 }
 
 /// A set of references that are live, with constant-time changes and an order that depends on nothing else.
@@ -255,33 +265,43 @@ fn walk_back(
     }
 }
 
-/// Which references are live across a call somewhere.
+/// Which references are live across a call somewhere, and not only across a few rare ones; and the rare calls, each with the
+/// other references that are live across it.
 fn spilled(
     func: &Function,
     order: &[Block],
     references: &References,
-    live_outs: &SecondaryMap<Block, Vec<u32>>,
-) -> Vec<bool> {
+    live_outs: &Live,
+) -> (Vec<bool>, Vec<(Inst, Vec<u32>)>) {
     let mut spilled = vec![false; references.values.len()];
+    let mut rare_calls = vec![0; references.values.len()];
+    let mut crossings: Vec<(Inst, Vec<u32>)> = Vec::new();
     let mut live = LiveSet::new(references);
     for block in order {
         if func.layout.block_insts(*block).any(|inst| is_call(func, inst)) {
             live.reset(&live_outs[*block]);
-            walk_back(func, *block, references, &mut live, |event, live| {
-                if let Event::Call(_) = event {
-                    live.members.iter().for_each(|number| spilled[*number as usize] = true);
+            walk_back(func, *block, references, &mut live, |event, live| match event {
+                Event::Call(inst) if rare::is_rare(func, inst) => {
+                    crossings.push((inst, live.members.clone()));
+                    for number in &live.members {
+                        rare_calls[*number as usize] += 1;
+                        spilled[*number as usize] |= rare_calls[*number as usize] > rare::MOST;
+                    }
                 }
+                Event::Call(_) => live.members.iter().for_each(|number| spilled[*number as usize] = true),
+                Event::Use(_) | Event::Definition(_) => {}
             });
         }
     }
-    spilled
+    crossings.iter_mut().for_each(|(_, crossing)| crossing.retain(|number| !spilled[*number as usize]));
+    (spilled, crossings)
 }
 
 /// The last step.
 struct Rewriter<'a> {
     func: &'a mut Function,
     references: &'a References,
-    live_outs: &'a SecondaryMap<Block, Vec<u32>>,
+    live_outs: &'a Live,
     spilled: &'a [bool],
     slots: Vec<Option<StackSlot>>,
     free: Vec<StackSlot>,
@@ -293,12 +313,7 @@ struct Rewriter<'a> {
 }
 
 impl<'a> Rewriter<'a> {
-    fn new(
-        func: &'a mut Function,
-        references: &'a References,
-        live_outs: &'a SecondaryMap<Block, Vec<u32>>,
-        spilled: &'a [bool],
-    ) -> Self {
+    fn new(func: &'a mut Function, references: &'a References, live_outs: &'a Live, spilled: &'a [bool]) -> Self {
         let count = references.values.len();
         let flags = Region::Stack.flags(func);
         let registers = vec![(0, Value::from_u32(0)); count];
@@ -342,7 +357,10 @@ impl<'a> Rewriter<'a> {
             })
         };
         walk_back(self.func, block, self.references, live, |event, live| match event {
-            Event::Call(inst) => maps.push((inst, live.members.iter().map(|number| slot_of(*number, free)).collect())),
+            Event::Call(inst) => {
+                let members = live.members.iter().filter(|number| spilled[**number as usize]);
+                maps.push((inst, members.map(|number| slot_of(*number, free)).collect()));
+            }
             Event::Use(number) if spilled[number as usize] => {
                 slot_of(number, free);
             }

@@ -1,6 +1,6 @@
 //! The code at the borders: host → WebAssembly, WebAssembly → host, WebAssembly → builtin.
 
-use super::env::{builtin_signature, constant_flags};
+use super::env::{builtin_signature, constant_flags, words_signature};
 use super::{CompileError, Compiler, Emit, clif_type};
 use crate::info::{CompiledCode, TrampolineType};
 use crate::vm::{Builtin, VALRAW_SIZE, VMContext, VMHostContext, VMStoreContext};
@@ -11,7 +11,6 @@ use cranelift_codegen::ir::{
     self, AbiParam, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, InstBuilder, MemFlagsData, Signature,
     StackSlotData, StackSlotKind, TrapCode, Value,
 };
-use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use std::ffi::c_void;
 
@@ -146,7 +145,8 @@ impl Compiler {
     }
 
     /// Code by which compiled code calls the runtime's function at `target`, `extern "C" fn(vmctx, u64…) -> u64`: records where
-    /// the code was left, and unwinds when the result is `u64::MAX`. `raise` is the address of [`Builtin::Raise`]'s function.
+    /// the code was left, and unwinds when the result is `u64::MAX`. That of a rare builtin saves and restores all registers, and
+    /// leaves the result in the store's record. `raise` is the address of [`Builtin::Raise`]'s function.
     ///
     /// # Errors
     /// Cranelift's.
@@ -161,9 +161,9 @@ impl Compiler {
 
     fn builtin(&self, builtin: Builtin, target: *const c_void, raise: *const c_void) -> Context {
         let system = self.isa.default_call_conv();
-        self.build(builtin_signature(builtin.arity(), CallConv::Tail), |b, params| {
+        self.build(builtin_signature(builtin), |b, params| {
             record_exit(b, params[0]);
-            let signature = b.import_signature(builtin_signature(builtin.arity(), system));
+            let signature = b.import_signature(words_signature(builtin.arity(), system));
             let code = b.ins().iconst(I64, target as i64);
             let call = b.ins().call_indirect(signature, code, params);
             let result = b.inst_results(call)[0];
@@ -174,20 +174,27 @@ impl Compiler {
             b.ins().brif(ok, done, &[], failed, &[]);
 
             b.switch_to_block(failed);
-            let signature = b.import_signature(builtin_signature(0, system));
+            let signature = b.import_signature(words_signature(0, system));
             let code = b.ins().iconst(I64, raise as i64);
             b.ins().call_indirect(signature, code, &params[..1]);
             b.ins().trap(TrapCode::HEAP_OUT_OF_BOUNDS);
 
             b.switch_to_block(done);
-            b.ins().return_(&[result]);
+            if !builtin.is_rare() {
+                b.ins().return_(&[result]);
+                return;
+            }
+            let store_flags = constant_flags(b);
+            let store = b.ins().load(I64, store_flags, params[0], VMContext::STORE);
+            b.ins().store(MemFlagsData::trusted(), result, store, VMStoreContext::RESULT);
+            b.ins().return_(&[]);
         })
     }
 
     /// Calls the builtin that unwinds. Its trampoline records this one's caller-to-be as the exit; a walk passes over this
     /// trampoline's frame, which has neither handlers nor stack maps, to the frame below.
     fn raise(&self, b: &mut FunctionBuilder<'_>, vmctx: Value, builtins: Value) {
-        let signature = b.import_signature(builtin_signature(0, CallConv::Tail));
+        let signature = b.import_signature(builtin_signature(Builtin::Raise));
         let flags = MemFlagsData::trusted();
         let code = b.ins().load(I64, flags, builtins, Builtin::Raise as i32 * 8);
         b.ins().call_indirect(signature, code, &[vmctx]);

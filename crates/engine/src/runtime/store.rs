@@ -202,6 +202,7 @@ impl StoreOpaque {
             epoch: engine.epoch(),
             epoch_deadline: 0,
             fuel: 0,
+            result: 0,
         })));
         let caller = Box::new(VMContext {
             instance: u32::MAX,

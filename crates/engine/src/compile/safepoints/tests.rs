@@ -27,24 +27,26 @@ impl Random {
 const BLOCKS: usize = 9;
 const VARIABLES: usize = 4;
 
-/// A function of blocks that branch anywhere and share variables, and its declared references. `make() -> reference` and
-/// `use(reference, reference)` are all that it calls.
-fn random_function(random: &mut Random) -> (Function, Vec<Value>) {
+/// A function of blocks that branch anywhere and share variables, and its declared references. `make() -> reference`,
+/// `use(reference, reference)` and, as a rare call, `pause(reference, reference)` are all that it calls; of ten calls all but `calls`
+/// pause.
+fn random_function(random: &mut Random, calls: usize) -> (Function, Vec<Value>) {
     let mut func = Function::new();
     func.signature = Signature::new(CallConv::Tail);
     func.signature.params.push(AbiParam::new(I32));
     let mut context = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut func, &mut context);
-    let import = |b: &mut FunctionBuilder<'_>, index, params, results| -> FuncRef {
-        let mut signature = Signature::new(CallConv::Tail);
+    let import = |b: &mut FunctionBuilder<'_>, index, params, results, convention| -> FuncRef {
+        let mut signature = Signature::new(convention);
         signature.params = vec![AbiParam::new(I32); params];
         signature.returns = vec![AbiParam::new(I32); results];
         let signature = b.import_signature(signature);
         let name = b.func.declare_imported_user_function(UserExternalName { namespace: 0, index });
         b.import_function(ExtFuncData { name: ExternalName::user(name), signature, colocated: true, patchable: false })
     };
-    let make = import(&mut b, 0, 0, 1);
-    let take = import(&mut b, 1, 2, 0);
+    let make = import(&mut b, 0, 0, 1, CallConv::Tail);
+    let take = import(&mut b, 1, 2, 0, CallConv::Tail);
+    let pause = import(&mut b, 2, 2, 0, CallConv::PreserveAll);
     let blocks: Vec<Block> = (0..BLOCKS).map(|_| b.create_block()).collect();
     let variables: Vec<Variable> = (0..VARIABLES).map(|_| b.declare_var(I32)).collect();
     b.append_block_params_for_function_params(blocks[0]);
@@ -62,6 +64,10 @@ fn random_function(random: &mut Random) -> (Function, Vec<Value>) {
         for _ in 0..random.below(5) {
             let variable = variables[random.below(VARIABLES)];
             match random.below(4) {
+                0 | 2.. if random.below(10) >= calls => {
+                    let args = [variable, variables[random.below(VARIABLES)]].map(|variable| b.use_var(variable));
+                    b.ins().call(pause, &args);
+                }
                 0 => {
                     let call = b.ins().call(make, &[]);
                     declared.push(b.inst_results(call)[0]);
@@ -87,7 +93,7 @@ fn random_function(random: &mut Random) -> (Function, Vec<Value>) {
             1 => {
                 b.ins().jump(one, &[]);
             }
-            2 => {
+            2 if random.below(10) < calls => {
                 let [normal, thrown] =
                     [one, other].map(|target| BlockCall::new(target, [], &mut b.func.dfg.value_lists));
                 let signature = b.func.dfg.ext_funcs[take].signature;
@@ -219,9 +225,11 @@ fn has_idle_loop(func: &Function) -> bool {
 
 #[test]
 fn no_function_uses_a_reference_that_a_call_has_made_stale() {
-    let (mut spilled, mut split) = (0, 0);
-    for seed in 1..400 {
-        let (mut func, declared) = random_function(&mut Random(seed * 0x9e37_79b9));
+    let (mut spilled, mut split, mut merged) = (0, 0, 0);
+    let params = |func: &Function| func.layout.blocks().map(|block| func.dfg.num_block_params(block)).sum::<usize>();
+    for seed in 1..1600 {
+        let calls = [0, 0, 0, 1, 3, 10][seed as usize % 6];
+        let (mut func, declared) = random_function(&mut Random(seed * 0x9e37_79b9), calls);
         if has_idle_loop(&func) {
             continue;
         }
@@ -230,11 +238,55 @@ fn no_function_uses_a_reference_that_a_call_has_made_stale() {
         cranelift_codegen::verify_function(&func, &*isa()).unwrap_or_else(|errors| panic!("{errors}\n{func}"));
         spilled += func.sized_stack_slots.len();
         split += func.layout.blocks().count() - before.layout.blocks().count();
+        merged += params(&func) - params(&before);
         for path in 1..20 {
             assert_eq!(run(&func, path, true), run(&before, path, false), "{before}\n{func}");
         }
     }
-    assert!(spilled > 400 && split > 50, "the functions are not simple: {spilled} slots, {split} edges");
+    assert!(
+        spilled > 800 && split > 50 && merged > 100,
+        "the functions are not simple: {spilled} slots, {split} edges, {merged} parameters"
+    );
+}
+
+/// Opcodes of a block.
+fn opcodes(func: &Function, block: Block) -> Vec<Opcode> {
+    func.layout.block_insts(block).map(|inst| func.dfg.insts[inst].opcode()).collect()
+}
+
+#[test]
+fn references_that_only_rare_calls_cross_are_stored_there() {
+    let mut func = Function::new();
+    func.signature.params.push(AbiParam::new(I32));
+    let mut context = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut func, &mut context);
+    let signature = b.import_signature(Signature::new(CallConv::PreserveAll));
+    let [entry, cold, done] = [(); 3].map(|()| b.create_block());
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    let param = b.block_params(entry)[0];
+    b.ins().brif(param, cold, &[], done, &[]);
+    b.switch_to_block(cold);
+    let code = b.ins().iconst(I64, 0);
+    b.ins().call_indirect(signature, code, &[]);
+    b.ins().jump(done, &[]);
+    b.switch_to_block(done);
+    b.ins().trapz(param, cranelift_codegen::ir::TrapCode::unwrap_user(1));
+    b.ins().return_(&[]);
+    b.seal_all_blocks();
+    b.finalize(isa().frontend_config());
+
+    let before = [entry, done].map(|block| opcodes(&func, block));
+    spill_references(&mut func, &[param]);
+    assert_eq!([entry, done].map(|block| opcodes(&func, block)), before);
+    use Opcode as O;
+    assert_eq!(
+        opcodes(&func, cold),
+        [O::Iconst, O::StackAddr, O::Store, O::CallIndirect, O::StackAddr, O::Load, O::Jump]
+    );
+    let merged = func.dfg.block_params(done)[0];
+    let trap = func.layout.first_inst(done).unwrap();
+    assert_eq!(func.dfg.inst_args(trap), [merged], "it may have moved");
 }
 
 #[test]
