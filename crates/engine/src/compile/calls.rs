@@ -83,6 +83,7 @@ impl Translator<'_, '_> {
                 let signature = self.signature(ty);
                 self.call(Callee::Indirect(signature, code), callee, ty, tail);
             }
+            Some(defined) if tail == Tail::Yes && defined as usize == self.defined => self.start_again(),
             Some(defined) => {
                 let signature = self.signature(ty);
                 let name = ir::UserExternalName { namespace: FUNCTION_SYMBOLS, index: defined };
@@ -96,6 +97,17 @@ impl Translator<'_, '_> {
                 self.call(Callee::Direct(function), self.env.vmctx, ty, tail);
             }
         }
+    }
+
+    /// Calls the function that is translated as its last act: its frame becomes the callee's.
+    fn start_again(&mut self) {
+        let start = self.start.expect("the body has been searched for such calls");
+        let args = self.pop_n(self.ty.params.len());
+        for (i, value) in args.into_iter().enumerate() {
+            self.b.def_var(self.locals[i], value);
+        }
+        self.jump(start, &[]);
+        self.unreachable();
     }
 
     fn signature(&mut self, ty: TypeIndex) -> SigRef {

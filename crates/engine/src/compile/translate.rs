@@ -60,6 +60,7 @@ pub(super) fn translate(
         handlers: Vec::new(),
         locals: Vec::new(),
         call_sites: call_sites(info, defined),
+        start: None,
         reachable: true,
         fuel: 0,
         passed: 0,
@@ -68,7 +69,14 @@ pub(super) fn translate(
         t.declare(*value, ty);
         t.add_local(ty, *value);
     }
+    if calls_itself_last(body, index) {
+        let start = t.b.create_block();
+        t.jump(start, &[]);
+        t.b.switch_to_block(start);
+        t.start = Some(start);
+    }
     t.body(body)?;
+    t.start.inspect(|start| t.b.seal_block(*start));
     let Translator { b, env, inlined, .. } = t;
     b.finalize(compiler.isa.frontend_config());
     safepoints::spill_references(&mut context.func, &env.references);
@@ -78,12 +86,23 @@ pub(super) fn translate(
     Ok(inlined.origins)
 }
 
-/// Whether a function calls nothing and its frame is small: such a one need not look at the stack's limit, below which there is room for
-/// the host's functions, of which each needs more.
+/// Whether a function's body, which need not be valid, calls the function itself as its last act.
+fn calls_itself_last(body: &FunctionBody<'_>, function: u32) -> bool {
+    let Ok(operators) = body.get_operators_reader() else { return false };
+    let is_itself =
+        |op: &Operator<'_>| matches!(op, Operator::ReturnCall { function_index } if *function_index == function);
+    operators.into_iter().map_while(Result::ok).any(|op| is_itself(&op))
+}
+
+/// Whether a function's frame is small, and while it is there nothing is called but the runtime, and that rarely. Such a one need not
+/// look at the stack's limit, below which there is room for the host's functions, of which each needs more.
 fn is_small_leaf(func: &ir::Function) -> bool {
     const FEW: usize = 256;
-    let mut insts = func.layout.blocks().flat_map(|block| func.layout.block_insts(block));
-    func.dfg.num_values() < FEW && !insts.any(|inst| func.dfg.insts[inst].opcode().is_call())
+    let calls = |inst| {
+        let opcode = func.dfg.insts[inst].opcode();
+        opcode.is_call() && !opcode.is_return() && !safepoints::rare::is_rare(func, inst)
+    };
+    func.dfg.num_values() < FEW && !func.layout.blocks().flat_map(|block| func.layout.block_insts(block)).any(calls)
 }
 
 pub(super) fn call_sites(info: &ModuleInfo, defined: usize) -> Range<u32> {
@@ -130,6 +149,8 @@ pub(super) struct Translator<'a, 'f> {
     pub locals: Vec<Variable>,
     /// The numbers of its calls through tables that nothing can change, from the next one on.
     pub call_sites: Range<u32>,
+    /// Where the body begins, if the function calls itself as its last act: then that is a loop.
+    pub start: Option<Block>,
     pub reachable: bool,
     /// Fuel that the code since the last flush consumes.
     pub fuel: i64,
