@@ -206,12 +206,26 @@ impl Translator<'_, '_> {
     }
 
     /// The code and the context of a function reference; traps if it is null and may be.
+    ///
+    /// Most functions are of the caller's own instance. The processor predicts that branch, so that the callee need not wait until
+    /// its context, by which it gets at everything, has been loaded by way of an object, an id and a record.
     fn func_target(&mut self, func: Value, null_trap: Option<TrapCode>) -> (Value, Value) {
         let flags = Region::Context.flags(self.b.func).with_trap_code(null_trap);
         let code = self.b.ins().load(I64, flags, func, VMFuncRef::WASM_CALL);
         let flags = Region::Context.flags(self.b.func);
         let callee = self.b.ins().load(I64, flags, func, VMFuncRef::VMCTX);
-        (code, callee)
+        let own = self.b.ins().icmp(IntCC::Equal, callee, self.env.vmctx);
+        let known = self.b.create_block();
+        let context = self.b.append_block_param(known, I64);
+        let others = self.b.create_block();
+        self.b.set_cold_block(others);
+        self.b.ins().brif(own, known, &[BlockArg::Value(self.env.vmctx)], others, &[]);
+        self.b.seal_block(others);
+        self.b.switch_to_block(others);
+        self.b.ins().jump(known, &[BlockArg::Value(callee)]);
+        self.b.seal_block(known);
+        self.b.switch_to_block(known);
+        (code, context)
     }
 
     /// Whether canonical type `actual` (an `i32`) is `expected` or below: one load and one compare where it has subtypes.
