@@ -27,6 +27,7 @@
 
 pub mod collectors;
 pub mod commands;
+pub mod events;
 pub mod heapmap;
 pub mod output;
 pub mod snapshot;

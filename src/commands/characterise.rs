@@ -46,7 +46,7 @@ impl Characterise {
         let engine = Engine::with_config(self.limits.config(&gc).consume_fuel(true))?;
         let mut store = Store::new(&engine, ())?;
         store.set_fuel(u64::MAX)?;
-        if let Err(error) = self.program.run(&mut store, &Output::none()) {
+        if let Err(error) = self.program.run(&mut store, &Output::none(), || ()) {
             let exit = error.downcast_ref::<Error>().and_then(Error::host_error::<Exit>);
             if exit.is_none_or(|exit| exit.0 != 0) {
                 return Err(error);

@@ -51,10 +51,11 @@ impl Program {
         Program { preload, invoke, env, dir, wasi_verbose: false, allow_precompiled: false, file, args }
     }
 
-    /// Loads everything and runs the program.
-    pub fn run(&self, store: &mut Store<()>, output: &Output) -> anyhow::Result<()> {
+    /// Loads everything and runs the program, after `about_to_begin`.
+    pub fn run(&self, store: &mut Store<()>, output: &Output, about_to_begin: impl FnOnce()) -> anyhow::Result<()> {
         let modules = self.modules(store.engine())?;
         let ready = self.instantiate(&modules, store, output)?;
+        about_to_begin();
         for value in &ready.function.call(&mut *store, &ready.args)? {
             output.write(format!("{}\n", values::show(value, &*store)).as_bytes())?;
         }

@@ -2,17 +2,21 @@
 
 use super::program::Program;
 use super::{Checks, Gc, Limits, Tuning, UsageError, table};
+use crate::events;
 use crate::output::Output;
 use crate::snapshot::{Format, Request, SnapshotError, Summary, Target, When};
 use crate::wasi::Exit;
 use crate::{text, values};
+use anyhow::Context;
 use clap::Args;
 use comfy_table::CellAlignment;
-use engine::{Engine, Error, ErrorKind, Profiler, Stats, Store};
+use engine::{Engine, Error, ErrorKind, Event, Profiler, Stats, Store};
 use gc_api::{CollectorInfo, RootKind};
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Run a program: its `_start`, or one of its functions
 #[derive(Args)]
@@ -40,6 +44,13 @@ pub struct Run {
     /// Print what the collector did, on standard error
     #[arg(long)]
     stats: bool,
+    /// Print a line for each collection, on standard error or to FILE: when, why, how long, what it left and did
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
+    gc_log: Option<PathBuf>,
+    /// Write the pauses with their phases, the heap's size, the rate of allocation and the collector's counts to FILE, as trace events
+    /// that https://ui.perfetto.dev opens
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Write /tmp/perf-PID.map, by which Linux's `perf` names the program's functions
     #[arg(long)]
     perfmap: bool,
@@ -53,6 +64,9 @@ pub struct Run {
     #[command(flatten)]
     program: Program,
 }
+
+/// Collections that a trace has at the most: the last ones.
+const TRACED: usize = 1 << 18;
 
 impl Run {
     /// As `gleaner snapshot`: writes a snapshot, to a file beside the program's name if none is given.
@@ -99,7 +113,17 @@ impl Run {
         if let Some(snapshot) = &snapshot {
             snapshot.watch(&mut store);
         }
-        let result = self.program.run(&mut store, &output);
+        let trace = self.watch_events(&mut store)?;
+        let mut begin = Instant::now();
+        let result = self.program.run(&mut store, &output, || begin = Instant::now());
+        let end = Instant::now();
+        if let Some(mut file) = trace {
+            let events = store.take_events();
+            let about =
+                events::Run { program: self.program.file(), gc: &gc.spec, info: engine.gc().info(), begin, end };
+            let written = events::write_trace(&mut file, &about, &events).and_then(|()| file.flush());
+            written.with_context(|| self.trace.as_deref().unwrap_or(Path::new("")).display().to_string())?;
+        }
         // What the program printed comes before what is said about it.
         let flushed = output.flush();
         if self.stats {
@@ -126,6 +150,29 @@ impl Run {
         flushed?;
         snapshot?;
         Ok(code)
+    }
+
+    /// Has the store note what happens, for a log that is written as it happens and a trace that is written at the end: to the file
+    /// that is returned.
+    fn watch_events(&self, store: &mut Store<()>) -> anyhow::Result<Option<BufWriter<File>>> {
+        let open = |path: &Path| File::create(path).map(BufWriter::new).with_context(|| path.display().to_string());
+        let trace = self.trace.as_deref().map(open).transpose()?;
+        if trace.is_some() || self.gc_log.is_some() {
+            // A log needs no memory of what it has written.
+            store.record_events(if trace.is_some() { TRACED } else { 1 });
+        }
+        if let Some(path) = &self.gc_log {
+            let mut to: Box<dyn Write + Send> =
+                if path == Path::new("-") { Box::new(std::io::stderr()) } else { Box::new(open(path)?) };
+            let (begin, names) = (Instant::now(), store.take_events().own_names);
+            store.on_event(move |event| {
+                if let Event::Collected(collection) = event {
+                    // Whoever reads it may have gone: the program goes on.
+                    let _ = writeln!(to, "{}", events::line(collection, &names, begin)).and_then(|()| to.flush());
+                }
+            });
+        }
+        Ok(trace)
     }
 
     /// Takes the snapshot if its moment is the end, and says what it holds.
