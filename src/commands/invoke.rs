@@ -218,8 +218,9 @@ fn measure(job: &Job, store: &mut Store<()>, ready: Ready, output: &Printed) -> 
 
     let (task, thread, paused) = (after.task - before.task, after.thread - before.thread, after.paused - before.paused);
     let share = paused.as_secs_f64() / wall.as_secs_f64().max(1e-9);
-    // What threads beside this one did was collecting; of this one's time pauses have their share.
-    let gc_task = thread.mul_f64(share.min(1.0)) + task.saturating_sub(thread);
+    // Of this thread's time pauses have their share; what others did was collecting, if anything was collected.
+    let others = if paused.is_zero() { Duration::ZERO } else { task.saturating_sub(thread) };
+    let gc_task = thread.mul_f64(share.min(1.0)) + others;
     let stats = store.stats();
     let events = store.take_events();
     let peak = events.events.iter().map(committed).max().unwrap_or(0).max(stats.usage.committed);
