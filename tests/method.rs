@@ -94,7 +94,7 @@ fn a_small_cost_in_a_barrier_is_found_and_is_the_mutators() {
     let folder = tempfile::tempdir().unwrap();
     // As many pairs as it takes on a machine that does other things; on an idle one fifteen do.
     let found = [15, 30, 60, 100].into_iter().find_map(|invocations| {
-        let sides = pairs(folder.path(), "requests=100000", "8MiB", Some("barrier=10"), invocations);
+        let sides = pairs(folder.path(), "requests=50000", "8MiB", Some("barrier=10"), invocations);
         ratio(&sides, mutator_task).differs().then_some(sides)
     });
     let sides = found.expect("100 pairs show what was put there");
@@ -137,7 +137,7 @@ fn fits(gc: &str, module: &[u8], n: i32, kib: u64) -> bool {
 #[test]
 fn bisection_finds_what_a_search_through_all_sizes_does() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    for (program, n) in [("lru_cache", 3000), ("awfy_storage", 8), ("requests", 100)] {
+    for (program, n) in [("lru_cache", 1500), ("awfy_storage", 8), ("requests", 60)] {
         let source = fs::read(format!("benches/programs/{program}.wat")).unwrap();
         let module = wat::parse_bytes(&source).unwrap();
         for gc in ["semispace", "marksweep", "drc"] {

@@ -55,7 +55,7 @@ impl Heapmap {
         let mut to = BufWriter::new(File::create(&partial.0).with_context(cannot)?);
 
         let recorder = Recorder::watch(&mut store);
-        let result = self.program.run(&mut store, &output);
+        let result = self.program.run(&mut store, &output, || ());
         let flushed = output.flush();
         let code = match &result {
             Ok(()) => Some(ExitCode::SUCCESS),

@@ -126,7 +126,7 @@ impl Timeline {
             let start = start.min(last);
             self.stopped_before(start + window) - self.stopped_before(start)
         });
-        1.0 - worst.max().unwrap_or(0) as f64 / window as f64
+        (window - worst.max().unwrap_or(0)) as f64 / window as f64
     }
 
     /// The curve of [`Self::mmu`] over windows from 10 µs to the run's length, evenly spaced on a logarithmic scale.
@@ -266,7 +266,7 @@ mod tests {
             let stopped = |t: u64| pauses.iter().any(|(start, length)| (*start..start + length).contains(&t));
             let window = window.min(total);
             let worst = (0..=total - window).map(|start| (start..start + window).filter(|t| stopped(*t)).count()).max().unwrap();
-            prop_assert_eq!(timeline.mmu(window), 1.0 - worst as f64 / window as f64);
+            prop_assert_eq!(timeline.mmu(window), (window - worst as u64) as f64 / window as f64);
         }
     }
 

@@ -219,7 +219,7 @@ fn marks(base: &[&Record], head: &[&Record], invocations: (usize, usize)) -> Vec
         marks.push("Gleaner was not built for release".into());
     }
     let heavy = all().filter(|record| record.host.load > record.host.cores as f64).count();
-    if heavy * 2 > base.len() + head.len() {
+    if heavy * 2 >= base.len() + head.len() {
         marks.push("the machine was busy with other work".into());
     }
     if all().any(|record| record.timed().any(|iteration| iteration.collections.dropped > 0)) {

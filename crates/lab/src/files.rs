@@ -133,7 +133,8 @@ impl Writer {
     pub fn open(path: &Path) -> anyhow::Result<Writer> {
         let open = || -> io::Result<Writer> {
             let file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
-            let text = fs::read(path)?;
+            // A pipe or a device has no lines that could be taken off.
+            let text = if file.metadata()?.is_file() { fs::read(path)? } else { Vec::new() };
             let len = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1) as u64;
             if len < text.len() as u64 {
                 file.set_len(len)?;
