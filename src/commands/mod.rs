@@ -10,6 +10,7 @@ mod invoke;
 mod minheap;
 mod new_collector;
 mod program;
+mod report;
 mod run;
 mod settings;
 mod snapshot;
@@ -55,6 +56,7 @@ enum Command {
     Minheap(minheap::Minheap),
     Bench(Box<bench::Bench>),
     Compare(compare::Compare),
+    Report(report::Report),
     #[command(hide = true)]
     Invoke(invoke::Invoke),
 }
@@ -78,6 +80,7 @@ impl Cli {
             Command::Minheap(command) => command.execute(),
             Command::Bench(command) => command.execute(),
             Command::Compare(command) => command.execute(),
+            Command::Report(command) => command.execute(),
             Command::Invoke(command) => command.execute(),
         }
     }

@@ -14,6 +14,8 @@ pub struct Records {
     pub records: Vec<Record>,
     /// What was skipped, and why.
     pub damaged: Vec<Damage>,
+    /// The files, and how many of the records stand in each.
+    pub files: Vec<(PathBuf, usize)>,
 }
 
 /// A line that is no record of this version.
@@ -46,15 +48,19 @@ impl Records {
     /// A path that cannot be read, a folder without records, and with [`OnDamage::Fail`] a damaged line.
     pub fn read(paths: &[PathBuf], on_damage: OnDamage) -> anyhow::Result<Records> {
         let mut all = Records::default();
+        let mut seen = std::collections::HashSet::new();
         for path in paths {
             for file in files(path)? {
+                let first = all.records.len();
                 all.read_file(&file, on_damage)?;
+                let mut records = all.records.split_off(first);
+                records.retain(|record| {
+                    seen.insert((record.purpose, record.cell.clone(), record.invocation, record.build.sha256.clone()))
+                });
+                all.files.push((file, records.len()));
+                all.records.append(&mut records);
             }
         }
-        let mut seen = std::collections::HashSet::new();
-        all.records.retain(|record| {
-            seen.insert((record.purpose, record.cell.clone(), record.invocation, record.build.sha256.clone()))
-        });
         Ok(all)
     }
 
@@ -202,7 +208,9 @@ mod tests {
             writer.add(&record("p", "a", 0)).unwrap();
             writer.add(&record("p", "a", 1)).unwrap();
         }
-        assert_eq!(Records::read(&[folder.path().into()], OnDamage::Fail).unwrap().records.len(), 2);
+        let read = Records::read(&[folder.path().into()], OnDamage::Fail).unwrap();
+        assert_eq!(read.records.len(), 2);
+        assert_eq!(read.files, [(folder.path().join("a.jsonl"), 2), (folder.path().join("b.jsonl"), 0)]);
     }
 
     #[test]

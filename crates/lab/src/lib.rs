@@ -20,4 +20,5 @@ pub mod minheap;
 pub mod plan;
 pub mod programs;
 pub mod record;
+pub mod report;
 pub mod stats;

@@ -1,0 +1,79 @@
+//! `gleaner report`: records as a page.
+
+use super::UsageError;
+use anyhow::Context;
+use clap::Args;
+use lab::files::{OnDamage, Records};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Make a page from records: curves, overheads, pauses, counters and where each number comes from, in one HTML file
+#[derive(Args)]
+#[command(after_help = "\
+The page needs nothing beside itself and opens in any browser without a network. It has total, mutator and collector time over heap size;
+lower-bound overheads; mutator utilisation; pauses; latencies; counters; which collector wins, for programs with a parameter; smallest
+heaps; and what the records say of machine, builds and options. Sections without records are left out. What failed is shown as failed, and
+what is doubtful is said beside what it concerns.
+
+Exit codes: 0 the page is written; 1 it is not, or with --strict a record is damaged.")]
+pub struct Report {
+    /// Files of records, and folders of them: what `gleaner bench` and `gleaner minheap` wrote
+    #[arg(required = true, value_name = "DIR|FILE")]
+    records: Vec<PathBuf>,
+    /// Where the page goes
+    #[arg(long, short, value_name = "FILE", default_value = "report.html")]
+    output: PathBuf,
+    /// What stands at its top [default: the records' names]
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
+    /// Give up at the first damaged record, instead of leaving it out with a note
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Report {
+    pub fn execute(self) -> anyhow::Result<ExitCode> {
+        let on_damage = if self.strict { OnDamage::Fail } else { OnDamage::Skip };
+        let read = Records::read(&self.records, on_damage)?;
+        for damage in &read.damaged {
+            eprintln!("warning: {damage}");
+        }
+        if read.records.is_empty() {
+            let names: Vec<String> = self.records.iter().map(|path| path.display().to_string()).collect();
+            let damaged = read.damaged.len();
+            return Err(UsageError(format!(
+                "{}: no records to show, {damaged} damaged; `gleaner bench -o DIR` makes some",
+                names.join(", ")
+            ))
+            .into());
+        }
+        write(&self.output, &lab::report::html(&read, &self.title()))?;
+        let damaged = match read.damaged.len() {
+            0 => String::new(),
+            damaged => format!(", {damaged} damaged left out"),
+        };
+        eprintln!("{}: {} records{damaged}", self.output.display(), read.records.len());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn title(&self) -> String {
+        let name = |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let names = || self.records.iter().map(name).collect::<Vec<_>>().join(", ");
+        self.title.clone().unwrap_or_else(|| format!("Garbage collectors measured: {}", names()))
+    }
+}
+
+/// Writes a file that has its name only when it is complete. What is no file, as a terminal, is written to as it is.
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let special = std::fs::metadata(path).is_ok_and(|meta| !meta.is_file());
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    let partial = if special { path.to_path_buf() } else { PathBuf::from(name) };
+    let written =
+        std::fs::write(&partial, text).and_then(|()| if special { Ok(()) } else { std::fs::rename(&partial, path) });
+    if written.is_err() && !special {
+        // It may not even be there.
+        let _ = std::fs::remove_file(&partial);
+    }
+    written.with_context(|| path.display().to_string())
+}
