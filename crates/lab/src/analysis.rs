@@ -98,10 +98,13 @@ impl Timeline {
         Timeline { pauses: apart, sums, total }
     }
 
-    /// How long the program was stopped before `time`.
-    fn stopped_before(&self, time: u64) -> u64 {
-        let i = self.pauses.partition_point(|(start, _)| *start < time);
-        match i.checked_sub(1) {
+    /// How long the program was stopped before `time`. `cursor` is the number of pauses that began before the last `time` that was asked
+    /// for with it, which was no later.
+    fn stopped_before(&self, time: u64, cursor: &mut usize) -> u64 {
+        while self.pauses.get(*cursor).is_some_and(|(start, _)| *start < time) {
+            *cursor += 1;
+        }
+        match cursor.checked_sub(1) {
             None => 0,
             Some(last) => {
                 let (start, length) = self.pauses[last];
@@ -113,20 +116,29 @@ impl Timeline {
     /// The minimum mutator utilisation in windows of `window` nanoseconds: the smallest share of one in which the program ran (P. Cheng, G.
     /// E. Blelloch, *A parallel, real-time garbage collector*, PLDI 2001, §2). A window longer than the run is the run.
     ///
-    /// Cost: O(pauses × log pauses). The worst window begins where a pause does or ends where one does.
+    /// Cost: O(pauses). The worst window begins where a pause does or ends where one does.
     pub fn mmu(&self, window: u64) -> f64 {
         let window = window.min(self.total);
         if window == 0 {
             return 1.0;
         }
         let last = self.total - window;
+        // Windows of either kind, each in rising order.
         let starts = self.pauses.iter().map(|(start, _)| *start);
         let ends = self.pauses.iter().map(|(start, length)| (start + length).saturating_sub(window));
-        let worst = starts.chain(ends).chain([0, last]).map(|start| {
+        let worst = self.most_stopped(starts.chain([last]), window, last);
+        let worst = worst.max(self.most_stopped([0].into_iter().chain(ends), window, last));
+        (window - worst) as f64 / window as f64
+    }
+
+    /// The most that the program was stopped in any window that begins at one of `starts`, which rise, or at `last` at the latest.
+    fn most_stopped(&self, starts: impl Iterator<Item = u64>, window: u64, last: u64) -> u64 {
+        let (mut before, mut within) = (0, 0);
+        let stopped = starts.map(|start| {
             let start = start.min(last);
-            self.stopped_before(start + window) - self.stopped_before(start)
+            self.stopped_before(start + window, &mut within) - self.stopped_before(start, &mut before)
         });
-        (window - worst.max().unwrap_or(0)) as f64 / window as f64
+        stopped.max().unwrap_or(0)
     }
 
     /// The curve of [`Self::mmu`] over windows from 10 µs to the run's length, evenly spaced on a logarithmic scale.

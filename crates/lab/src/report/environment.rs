@@ -108,6 +108,7 @@ fn options(record: &Record) -> Vec<String> {
     vec![
         if record.purpose == Purpose::Bench { "to measure" } else { "smallest heap" }.into(),
         match options.warmup {
+            Warmup::First(0) => "none".into(),
             Warmup::First(1) => "first iteration".into(),
             Warmup::First(n) => format!("first {n} iterations"),
             Warmup::Auto => "until steady within 2 %".into(),

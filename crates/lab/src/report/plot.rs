@@ -179,22 +179,22 @@ pub(super) fn band(points: &[(f64, Option<(f64, f64)>)], style: Style, meta: usi
         "line": {"width": 0}, "hoverinfo": "skip", "meta": meta})
 }
 
-/// A logarithmic axis with a tick at each of `values` that does not come too close to the one before it.
+/// A logarithmic axis with a tick at each of `values`, which has a label if that does not come too close to the one before.
 pub(super) fn log_ticks(title: &str, values: &[f64], labels: &[String]) -> Value {
     let (low, high) = (values.first().copied().unwrap_or(1.0).log10(), values.last().copied().unwrap_or(1.0).log10());
     let margin = ((high - low) * 0.04).max(0.02);
-    let near = (high - low) * 0.075;
-    let (mut at, mut text) = (Vec::new(), Vec::new());
+    let near = (high - low) * 0.13;
     let mut last = f64::NEG_INFINITY;
-    for (value, label) in values.iter().zip(labels) {
-        if value.log10() - last >= near {
-            last = value.log10();
-            at.push(short(*value));
-            text.push(label);
+    let text = values.iter().zip(labels).map(|(value, label)| {
+        if value.log10() - last < near {
+            return "";
         }
-    }
-    json!({"title": {"text": title}, "type": "log", "range": [low - margin, high + margin], "tickmode": "array", "tickvals": at,
-        "ticktext": text})
+        last = value.log10();
+        label.as_str()
+    });
+    let text: Vec<&str> = text.collect();
+    json!({"title": {"text": title}, "type": "log", "range": [low - margin, high + margin], "tickmode": "array",
+        "tickvals": shorts(values.iter().copied()), "ticktext": text, "tickangle": 0})
 }
 
 /// 1, 2 and 5 of each decade from `low` to `high`: ticks of a logarithmic axis; of each decade alone when these are many.
@@ -263,7 +263,7 @@ mod tests {
     fn ticks_keep_their_distance() {
         let values = [1.0, 1.01, 2.0, 6.0];
         let labels = values.map(|value| value.to_string());
-        assert_eq!(log_ticks("", &values, &labels)["ticktext"], json!(["1", "2", "6"]));
+        assert_eq!(log_ticks("", &values, &labels)["ticktext"], json!(["1", "", "2", "6"]));
         assert_eq!(log_time("", (0.002, 30.0))["ticktext"], json!(["10 µs", "100 µs", "1 ms", "10 ms"]));
     }
 }
