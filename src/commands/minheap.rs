@@ -39,7 +39,7 @@ impl Minheap {
         for program in &programs {
             let mut row = vec![program.name.clone()];
             for config in &configs {
-                row.push(match runner.minheap(&job(&plan, program, config)) {
+                row.push(match runner.minheap(&search_job(&plan, program, config)) {
                     Ok(Some(bytes)) => text::count(bytes / 1024),
                     Ok(None) => "more than 4 GiB".into(),
                     Err(error) => {
@@ -61,7 +61,7 @@ impl Minheap {
 }
 
 /// The search's job; its heap is filled in for each size.
-fn job(plan: &Plan, program: &Program, config: &Config) -> Job {
+pub fn search_job(plan: &Plan, program: &Program, config: &Config) -> Job {
     Job {
         purpose: Purpose::Minheap,
         cell: Cell { program: program.name.clone(), config: config.label.clone(), heap_bytes: 0 },

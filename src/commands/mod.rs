@@ -9,6 +9,7 @@ mod heapmap;
 mod invoke;
 mod minheap;
 mod new_collector;
+mod paper;
 mod program;
 mod report;
 mod run;
@@ -57,6 +58,7 @@ enum Command {
     Bench(Box<bench::Bench>),
     Compare(compare::Compare),
     Report(report::Report),
+    Paper(paper::PaperCommand),
     #[command(hide = true)]
     Invoke(invoke::Invoke),
 }
@@ -81,6 +83,7 @@ impl Cli {
             Command::Bench(command) => command.execute(),
             Command::Compare(command) => command.execute(),
             Command::Report(command) => command.execute(),
+            Command::Paper(command) => command.execute(),
             Command::Invoke(command) => command.execute(),
         }
     }

@@ -16,6 +16,7 @@ pub mod bench;
 pub mod compare;
 pub mod files;
 pub mod launch;
+pub mod ledger;
 pub mod minheap;
 pub mod plan;
 pub mod programs;
