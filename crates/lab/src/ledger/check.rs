@@ -302,7 +302,7 @@ impl Check {
         let times = sides().any(|side| side.quantity.is_time() || side.per.as_ref().is_some_and(Quantity::is_time));
         ensure!(self.kind == Kind::Statistical || !times, "a time is not exact");
         if self.measure == Measure::Overhead {
-            self.collecting()?;
+            collecting(&self.of.quantity)?;
         }
         Ok(())
     }
@@ -328,9 +328,10 @@ impl Check {
         let of = side(&self.of)?;
         let over = match (&self.over, self.measure) {
             (Some(over), _) => side(over)?,
-            (None, Measure::Overhead) => {
-                points.iter().map(|point| self.least(*point, records)).collect::<Result<Vec<_>, _>>()?
-            }
+            (None, Measure::Overhead) => points
+                .iter()
+                .map(|point| distilled(&self.of.quantity, *point, records))
+                .collect::<Result<Vec<_>, _>>()?,
             (None, _) => of.iter().map(|series| series.keys().map(|i| (*i, 1.0)).collect()).collect(),
         };
         let ratios: Vec<Series> = of.iter().zip(&over).map(|(of, over)| divide(of, over)).collect();
@@ -411,39 +412,35 @@ impl Check {
             },
         }
     }
+}
 
-    /// The time of collections that belongs to a total.
-    fn collecting(&self) -> anyhow::Result<&'static str> {
-        match &self.of.quantity {
-            Quantity::One(name) if name == "wall_ns" => Ok("gc_ns"),
-            Quantity::One(name) if name == "task_ns" => Ok("gc_task_ns"),
-            _ => bail!("an overhead is of `wall_ns` or `task_ns`"),
+/// The time of collections that belongs to a total.
+fn collecting(total: &Quantity) -> anyhow::Result<Quantity> {
+    match total {
+        Quantity::One(name) if name == "wall_ns" => Ok(Quantity::One("gc_ns".into())),
+        Quantity::One(name) if name == "task_ns" => Ok(Quantity::One("gc_task_ns".into())),
+        _ => bail!("an overhead is of `wall_ns` or `task_ns`"),
+    }
+}
+
+/// The least that a total is without collections at a point, under whichever configuration that is.
+pub fn distilled(total: &Quantity, point: Point<'_>, records: &[Record]) -> anyhow::Result<Series> {
+    let gc = collecting(total)?;
+    let configs: BTreeSet<&String> = records.iter().map(|record| &record.cell.config).collect();
+    let mut best: Option<(f64, Series)> = None;
+    for config in configs {
+        let series = |quantity: &Quantity| {
+            let side = Side { quantity: quantity.clone(), per: None, config: config.clone(), heap: None };
+            side.series(point, records)
+        };
+        let (total, gc) = (series(total)?, series(&gc)?);
+        let rest: Series = total.iter().map(|(i, total)| (*i, total - gc[i])).collect();
+        let mean = rest.values().sum::<f64>() / rest.len() as f64;
+        if !rest.is_empty() && best.as_ref().is_none_or(|(least, _)| mean < *least) {
+            best = Some((mean, rest));
         }
     }
-
-    /// The least total without collections at a point, under whichever configuration has it.
-    fn least(&self, point: Point<'_>, records: &[Record]) -> anyhow::Result<Series> {
-        let collecting = self.collecting()?;
-        let configs: BTreeSet<&String> = records.iter().map(|record| &record.cell.config).collect();
-        let mut best: Option<(f64, Series)> = None;
-        for config in configs {
-            let side = |name: &str| Side {
-                quantity: Quantity::One(name.into()),
-                per: None,
-                config: config.clone(),
-                heap: self.of.heap,
-            };
-            let mut distilled = self.of.clone();
-            distilled.config.clone_from(config);
-            let (total, gc) = (distilled.series(point, records)?, side(collecting).series(point, records)?);
-            let rest: Series = total.iter().map(|(i, total)| (*i, total - gc[i])).collect();
-            let mean = rest.values().sum::<f64>() / rest.len() as f64;
-            if !rest.is_empty() && best.as_ref().is_none_or(|(least, _)| mean < *least) {
-                best = Some((mean, rest));
-            }
-        }
-        Ok(best.map(|(_, series)| series).unwrap_or_default())
-    }
+    Ok(best.map(|(_, series)| series).unwrap_or_default())
 }
 
 fn divide(of: &Series, over: &Series) -> Series {

@@ -1,6 +1,6 @@
 //! The plot of a paper: panels side by side, as SVG, the same from the same records.
 
-use super::check::{Point, Quantity, Series, Side, is_planned, points};
+use super::check::{Point, Quantity, Series, Side, distilled, is_planned, points};
 use super::{ByPlan, Expected};
 use crate::plan::{HeapSize, Plan};
 use crate::record::Record;
@@ -39,7 +39,8 @@ pub struct Panel {
     pub x: String,
     /// What is written beside.
     pub y: String,
-    /// The configuration that is 1, or `least`: the smallest value of the panel's for a program.
+    /// The configuration that is 1; `least`, the smallest value of the panel's for a program; or `distilled`, the least time of any
+    /// configuration without its collections.
     pub relative: Option<String>,
     /// Whether both axes are logarithmic.
     #[serde(default)]
@@ -133,6 +134,7 @@ impl Panel {
                 }
                 own.keys().map(|i| (*i, least)).collect()
             }
+            Some("distilled") => distilled(&self.quantity, point, records)?,
             Some(base) => of(base, point)?,
         };
         Ok(own.iter().filter_map(|(i, value)| Some((*i, value / base.get(i)?))).collect())
