@@ -19,14 +19,14 @@ pub struct Check {
     pub says: String,
     /// What decides.
     pub kind: Kind,
-    /// The plan whose records are looked at.
-    #[serde(default = "first_plan")]
-    pub plan: String,
+    /// The plan whose records are looked at, or several.
+    #[serde(default)]
+    pub plan: Plans,
     /// How the number is made.
     pub measure: Measure,
     /// What it is made of.
     pub of: Side,
-    /// What that is compared with, for [`Measure::Ratio`] and [`Measure::Crossover`].
+    /// What that is compared with, for [`Measure::Ratio`], [`Measure::Total`] and [`Measure::Crossover`].
     pub over: Option<Side>,
     /// The programs; with [`Self::heaps`] each program in each heap is a point.
     pub programs: Vec<String>,
@@ -42,8 +42,30 @@ pub struct Check {
     pub at_most: Option<f64>,
 }
 
-fn first_plan() -> String {
-    "plan".into()
+/// One plan or several, by the names of their files.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Plans {
+    /// One.
+    One(String),
+    /// Several, whose records are looked at together.
+    Many(Vec<String>),
+}
+
+impl Default for Plans {
+    fn default() -> Plans {
+        Plans::One("plan".into())
+    }
+}
+
+impl Plans {
+    /// Their names.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Plans::One(name) => std::slice::from_ref(name),
+            Plans::Many(names) => names,
+        }
+    }
 }
 
 /// What decides a check.
@@ -74,6 +96,8 @@ pub enum Measure {
     Value,
     /// The geometric mean of `of` ÷ `over`.
     Ratio,
+    /// The sum of `of` ÷ the sum of `over`.
+    Total,
     /// The exponent `e` for which `of` grows as `against` to the power of `e`, by least squares: 0 is flat, 1 linear.
     Exponent,
     /// Where along `against` the ratio `of` ÷ `over` goes through 1 for the first time.
@@ -190,7 +214,7 @@ impl Side {
     ///
     /// # Errors
     /// A cell without records, or in several heaps where one is meant; a quantity that is not in them.
-    pub fn series(&self, (program, heap): Point<'_>, records: &[Record]) -> anyhow::Result<Series> {
+    pub fn series(&self, (program, heap): Point<'_>, records: &[&Record]) -> anyhow::Result<Series> {
         let heap = self.heap.or(heap);
         let cell = cell(records, &self.config, program, heap)?;
         if let Quantity::One(name) = &self.quantity
@@ -216,13 +240,14 @@ impl Side {
 
 /// The records of a cell. One that never frees has one heap, the largest, whichever is meant.
 fn cell<'r>(
-    records: &'r [Record],
+    records: &[&'r Record],
     config: &str,
     program: &str,
     heap: Option<HeapSize>,
 ) -> anyhow::Result<Vec<&'r Record>> {
     let all: Vec<&Record> = records
         .iter()
+        .copied()
         .filter(|r| r.purpose == Purpose::Bench && r.cell.config == config && r.cell.program == program)
         .collect();
     ensure!(!all.is_empty(), "there is no record of {program} under {config}");
@@ -247,25 +272,25 @@ pub fn points<'c>(programs: &'c [String], heaps: &[HeapSize]) -> Vec<Point<'c>> 
     programs.iter().flat_map(|program| heaps.iter().map(|heap| (program.as_str(), *heap))).collect()
 }
 
-/// Whether a plan has such programs, configurations and heaps.
+/// Whether plans have such programs, configurations and heaps.
 pub fn is_planned<'c>(
-    plan: &Plan,
+    plans: &[&Plan],
     programs: &[String],
     heaps: &[HeapSize],
     configs: impl IntoIterator<Item = &'c String>,
 ) -> anyhow::Result<()> {
     ensure!(!programs.is_empty(), "it names no programs");
     for program in programs {
-        ensure!(plan.programs.contains(program), "the plan has no program `{program}`");
+        ensure!(plans.iter().any(|plan| plan.programs.contains(program)), "the plan has no program `{program}`");
     }
     for heap in heaps {
-        ensure!(plan.heap.contains(heap), "the plan has no heap {heap:?}");
+        ensure!(plans.iter().any(|plan| plan.heap.contains(heap)), "the plan has no heap {heap:?}");
     }
     for config in configs {
         ensure!(
-            plan.gc.iter().any(|spec| label(spec).0 == config),
+            plans.iter().flat_map(|plan| &plan.gc).any(|spec| label(spec).0 == config),
             "the plan has no configuration `{config}`, but {}",
-            plan.gc.join(", ")
+            plans.iter().map(|plan| plan.gc.join(", ")).collect::<Vec<_>>().join(", ")
         );
     }
     Ok(())
@@ -276,12 +301,12 @@ impl Check {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn validate(&self, plan: &Plan) -> anyhow::Result<()> {
+    pub fn validate(&self, plans: &[&Plan]) -> anyhow::Result<()> {
         let sides = || [Some(&self.of), self.over.as_ref()].into_iter().flatten();
-        is_planned(plan, &self.programs, &self.heaps, sides().map(|side| &side.config))?;
+        is_planned(plans, &self.programs, &self.heaps, sides().map(|side| &side.config))?;
         let points = self.programs.len() * self.heaps.len().max(1);
         match self.measure {
-            Measure::Ratio | Measure::Crossover => ensure!(self.over.is_some(), "it lacks `over`"),
+            Measure::Ratio | Measure::Total | Measure::Crossover => ensure!(self.over.is_some(), "it lacks `over`"),
             Measure::Value | Measure::Exponent | Measure::Overhead => {
                 ensure!(self.over.is_none(), "`over` says nothing here");
             }
@@ -322,7 +347,7 @@ impl Check {
     ///
     /// # Errors
     /// Records that lack what is looked for.
-    pub fn evaluate(&self, records: &[Record]) -> anyhow::Result<Finding> {
+    pub fn evaluate(&self, records: &[&Record]) -> anyhow::Result<Finding> {
         let points = points(&self.programs, &self.heaps);
         let side = |side: &Side| points.iter().map(|point| side.series(*point, records)).collect::<Result<Vec<_>, _>>();
         let of = side(&self.of)?;
@@ -334,7 +359,10 @@ impl Check {
                 .collect::<Result<Vec<_>, _>>()?,
             (None, _) => of.iter().map(|series| series.keys().map(|i| (*i, 1.0)).collect()).collect(),
         };
-        let ratios: Vec<Series> = of.iter().zip(&over).map(|(of, over)| divide(of, over)).collect();
+        let mut ratios: Vec<Series> = of.iter().zip(&over).map(|(of, over)| divide(of, over)).collect();
+        if self.measure == Measure::Total && ratios.iter().all(|ratios| !ratios.is_empty()) {
+            ratios = vec![divide(&sum(&of), &sum(&over))];
+        }
         let Some(failed) = points.iter().zip(&ratios).find(|(_, ratios)| ratios.is_empty()) else {
             return self.number(&ratios);
         };
@@ -350,7 +378,7 @@ impl Check {
         let samples = |f: &dyn Fn(&[f64]) -> f64| ratios.iter().map(|sample| f(sample)).collect::<Vec<f64>>();
         let (value, low, high) = match self.measure {
             Measure::Value => self.interval(&samples(&|sample| mean(sample))),
-            Measure::Ratio | Measure::Overhead => {
+            Measure::Ratio | Measure::Total | Measure::Overhead => {
                 let (value, low, high) = self.interval(&samples(&|sample| mean(&logs(sample))));
                 (value.exp(), low.exp(), high.exp())
             }
@@ -424,7 +452,7 @@ fn collecting(total: &Quantity) -> anyhow::Result<Quantity> {
 }
 
 /// The least that a total is without collections at a point, under whichever configuration that is.
-pub fn distilled(total: &Quantity, point: Point<'_>, records: &[Record]) -> anyhow::Result<Series> {
+pub fn distilled(total: &Quantity, point: Point<'_>, records: &[&Record]) -> anyhow::Result<Series> {
     let gc = collecting(total)?;
     let configs: BTreeSet<&String> = records.iter().map(|record| &record.cell.config).collect();
     let mut best: Option<(f64, Series)> = None;
@@ -445,6 +473,12 @@ pub fn distilled(total: &Quantity, point: Point<'_>, records: &[Record]) -> anyh
 
 fn divide(of: &Series, over: &Series) -> Series {
     of.iter().filter_map(|(i, of)| Some((*i, of / over.get(i)?))).collect()
+}
+
+/// The sums over points, for invocations that are at each.
+fn sum(all: &[Series]) -> Series {
+    let whole = all[0].keys().filter(|i| all.iter().all(|series| series.contains_key(i)));
+    whole.map(|i| (*i, all.iter().map(|series| series[i]).sum())).collect()
 }
 
 /// The slope of the line through points, by least squares.

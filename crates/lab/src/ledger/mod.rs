@@ -17,7 +17,7 @@
 mod check;
 pub mod plot;
 
-pub use check::{Check, Finding, Kind, Measure, Outcome, Quantity, Side};
+pub use check::{Check, Finding, Kind, Measure, Outcome, Plans, Quantity, Side};
 pub use plot::Panel;
 
 use crate::files::{OnDamage, Records};
@@ -147,26 +147,30 @@ impl Paper {
 
     fn validate(&self) -> anyhow::Result<()> {
         for check in &self.expected.checks {
-            self.plan(&check.plan)
-                .and_then(|plan| check.validate(plan))
-                .with_context(|| format!("`{}`", check.says))?;
+            let valid = self.plans(&check.plan).and_then(|plans| check.validate(&plans));
+            valid.with_context(|| format!("`{}`", check.says))?;
         }
         for panel in &self.expected.panels {
-            self.plan(&panel.plan)
-                .and_then(|plan| panel.validate(plan))
-                .with_context(|| format!("panel `{}`", panel.title))?;
+            let valid = self.plans(&panel.plan).and_then(|plans| panel.validate(&plans));
+            valid.with_context(|| format!("panel `{}`", panel.title))?;
         }
         Ok(())
     }
 
-    fn plan(&self, name: &str) -> anyhow::Result<&Plan> {
+    fn plans(&self, plans: &Plans) -> anyhow::Result<Vec<&Plan>> {
         let all = || self.plans.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        self.plans.get(name).with_context(|| format!("there is no plan `{name}` in the folder, but {}", all()))
+        let one = |name: &String| {
+            self.plans.get(name).with_context(|| format!("there is no plan `{name}` in the folder, but {}", all()))
+        };
+        plans.names().iter().map(one).collect()
     }
 
     /// The plans of a quick run: those that have an exact check. A process for each cell is enough.
     pub fn quick(&self) -> BTreeMap<String, Plan> {
-        let exact = |name: &str| self.expected.checks.iter().any(|c| c.kind == Kind::Exact && c.plan == name);
+        let exact = |name: &String| {
+            let mut checks = self.expected.checks.iter();
+            checks.any(|check| check.kind == Kind::Exact && check.plan.names().contains(name))
+        };
         let mut plans = self.plans.clone();
         plans.retain(|name, _| exact(name));
         for plan in plans.values_mut() {
@@ -202,8 +206,7 @@ impl Paper {
     /// # Errors
     /// As [`Self::findings`].
     pub fn finding(&self, check: &Check, records: &ByPlan) -> anyhow::Result<Finding> {
-        let of = records.get(&check.plan).map(Vec::as_slice).unwrap_or_default();
-        check.evaluate(of).with_context(|| format!("{}: `{}`", self.name, check.says))
+        check.evaluate(&of_plans(records, &check.plan)).with_context(|| format!("{}: `{}`", self.name, check.says))
     }
 
     /// The verdict that stands in the README, as `**Verdict: reproduced.**`.
@@ -247,6 +250,11 @@ impl Paper {
     }
 }
 
+/// The records of some plans.
+fn of_plans<'r>(records: &'r ByPlan, plans: &Plans) -> Vec<&'r Record> {
+    plans.names().iter().filter_map(|plan| records.get(plan)).flatten().collect()
+}
+
 /// Reads the records of plans from a folder.
 ///
 /// # Errors
@@ -255,7 +263,7 @@ pub fn read<'p>(folder: &Path, plans: impl IntoIterator<Item = &'p String>) -> a
     let mut all = ByPlan::new();
     for plan in plans {
         let file = folder.join(plan).with_extension("jsonl");
-        let read = Records::read(&[file.clone()], OnDamage::Fail)?;
+        let read = Records::read(std::slice::from_ref(&file), OnDamage::Fail)?;
         if read.records.is_empty() {
             bail!("{}: no record is in it", file.display());
         }

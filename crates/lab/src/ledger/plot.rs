@@ -1,6 +1,6 @@
 //! The plot of a paper: panels side by side, as SVG, the same from the same records.
 
-use super::check::{Point, Quantity, Series, Side, distilled, is_planned, points};
+use super::check::{Plans, Point, Quantity, Series, Side, distilled, is_planned, points};
 use super::{ByPlan, Expected};
 use crate::plan::{HeapSize, Plan};
 use crate::record::Record;
@@ -16,9 +16,9 @@ use serde::Deserialize;
 pub struct Panel {
     /// What it shows.
     pub title: String,
-    /// The plan whose records it is made from.
-    #[serde(default = "first_plan")]
-    pub plan: String,
+    /// The plan whose records it is made from, or several.
+    #[serde(default)]
+    pub plan: Plans,
     /// What is drawn upwards.
     pub quantity: Quantity,
     /// What that is divided by.
@@ -47,10 +47,6 @@ pub struct Panel {
     pub log: bool,
 }
 
-fn first_plan() -> String {
-    "plan".into()
-}
-
 /// What changes along the horizontal axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -76,12 +72,12 @@ const COLOURS: [RGBColor; 7] = [
 const PANEL: (u32, u32) = (440, 360);
 
 impl Panel {
-    /// Whether a plan has what it shows.
+    /// Whether plans have what it shows.
     ///
     /// # Errors
     /// What it has not.
-    pub fn validate(&self, plan: &Plan) -> anyhow::Result<()> {
-        is_planned(plan, &self.programs, &self.heaps, &self.configs)?;
+    pub fn validate(&self, plans: &[&Plan]) -> anyhow::Result<()> {
+        is_planned(plans, &self.programs, &self.heaps, &self.configs)?;
         let along = self.along == Along::Programs && self.against.len() == self.programs.len();
         ensure!(self.against.is_empty() || along, "`against` has a number for each program, or none at all");
         ensure!(self.along == Along::Programs || !self.heaps.is_empty(), "`heaps` says what is along the axis");
@@ -114,7 +110,7 @@ impl Panel {
     }
 
     /// A configuration's values at a point, divided by what they are relative to.
-    fn series(&self, config: &str, point: Point<'_>, records: &[Record]) -> anyhow::Result<Series> {
+    fn series(&self, config: &str, point: Point<'_>, records: &[&Record]) -> anyhow::Result<Series> {
         let of = |config: &str, point| {
             let side =
                 Side { quantity: self.quantity.clone(), per: self.per.clone(), config: config.into(), heap: None };
@@ -141,7 +137,7 @@ impl Panel {
     }
 
     /// What is drawn for a configuration.
-    fn drawn(&self, config: &str, records: &[Record]) -> anyhow::Result<Drawn> {
+    fn drawn(&self, config: &str, records: &[&Record]) -> anyhow::Result<Drawn> {
         let numbers = self.numbers();
         let mut drawn = Drawn::new();
         for (k, place) in self.places().into_iter().enumerate() {
@@ -176,8 +172,8 @@ pub fn draw(expected: &Expected, records: &ByPlan) -> anyhow::Result<String> {
         let root = SVGBackend::with_string(&mut svg, (PANEL.0 * count, PANEL.1)).into_drawing_area();
         root.fill(&WHITE).map_err(|error| anyhow!("{error}"))?;
         for (panel, area) in expected.panels.iter().zip(root.split_evenly((1, count as usize))) {
-            let of = records.get(&panel.plan).map(Vec::as_slice).unwrap_or_default();
-            let drawn = panel.configs.iter().map(|config| panel.drawn(config, of)).collect::<anyhow::Result<Vec<_>>>();
+            let of = super::of_plans(records, &panel.plan);
+            let drawn = panel.configs.iter().map(|config| panel.drawn(config, &of)).collect::<anyhow::Result<Vec<_>>>();
             let drawn = drawn.with_context(|| format!("panel `{}`", panel.title))?;
             panel_on(&area, panel, &drawn).map_err(|error| anyhow!("panel `{}`: {error}", panel.title))?;
         }
