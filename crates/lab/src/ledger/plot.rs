@@ -69,7 +69,9 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
     RGBColor(70, 70, 70),
 ];
+/// The size of a panel, and the width of one in a plot in which bars are many.
 const PANEL: (u32, u32) = (440, 360);
+const WIDE: u32 = 620;
 
 impl Panel {
     /// Whether plans have what it shows.
@@ -99,6 +101,14 @@ impl Panel {
                     .collect(),
             ),
         }
+    }
+
+    /// A program's name without its folder, and without its size where that does not tell it from others.
+    fn short(&self, name: &str) -> String {
+        let bare = |name: &str| name.split('=').next().unwrap_or_default().to_string();
+        let alone = self.programs.iter().filter(|other| bare(other) == bare(name)).count() == 1;
+        let name = if alone { bare(name) } else { name.to_string() };
+        name.split('/').next_back().unwrap_or_default().to_string()
     }
 
     /// The points at each place of the axis.
@@ -169,7 +179,9 @@ pub fn draw(expected: &Expected, records: &ByPlan) -> anyhow::Result<String> {
     let mut svg = String::new();
     let count = expected.panels.len().max(1) as u32;
     {
-        let root = SVGBackend::with_string(&mut svg, (PANEL.0 * count, PANEL.1)).into_drawing_area();
+        let many = |panel: &Panel| panel.numbers().is_none() && panel.programs.len() > 4;
+        let width = if expected.panels.iter().any(many) { WIDE } else { PANEL.0 };
+        let root = SVGBackend::with_string(&mut svg, (width * count, PANEL.1)).into_drawing_area();
         root.fill(&WHITE).map_err(|error| anyhow!("{error}"))?;
         for (panel, area) in expected.panels.iter().zip(root.split_evenly((1, count as usize))) {
             let of = super::of_plans(records, &panel.plan);
@@ -196,7 +208,7 @@ fn panel_on<'a>(area: &Area<'a>, panel: &Panel, drawn: &[Drawn]) -> Drawing<'a> 
     let (left, right) = span(&mut all.iter().map(|p| to(p.0)));
     let (low, high) = span(&mut all.iter().flat_map(|p| [to(p.1), to(p.3)]));
     let (left, right) = if bars { (-0.5, right.max(0.0) + 0.5) } else { widen(left, right, 0.04) };
-    let (low, high) = if log { widen(low, high, 0.08) } else { (0.0, high.max(1e-9) * 1.12) };
+    let (low, high) = if log { widen(low, high, 0.12) } else { (0.0, high.max(1e-9) * 1.3) };
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, ("sans-serif", 15))
         .margin(10)
@@ -207,7 +219,7 @@ fn panel_on<'a>(area: &Area<'a>, panel: &Panel, drawn: &[Drawn]) -> Drawing<'a> 
     let name = |v: &f64| {
         let k = v.round();
         let text = panel.programs.get(k as usize).filter(|_| (v - k).abs() < 0.01 && *v > -0.01);
-        text.map_or_else(String::new, |name| name.split('/').next_back().unwrap_or_default().to_string())
+        text.map_or_else(String::new, |name| panel.short(name))
     };
     let below = |v: &f64| if bars { name(v) } else { back(v) };
     let places = if bars { panel.programs.len() * 2 + 1 } else { 7 };
@@ -222,7 +234,7 @@ fn panel_on<'a>(area: &Area<'a>, panel: &Panel, drawn: &[Drawn]) -> Drawing<'a> 
         .light_line_style(TRANSPARENT)
         .bold_line_style(BLACK.mix(if bars { 0.08 } else { 0.12 }))
         .axis_desc_style(("sans-serif", 13))
-        .label_style(("sans-serif", if bars && panel.programs.len() > 4 { 9 } else { 11 }))
+        .label_style(("sans-serif", 11))
         .draw()?;
     let width = 0.8 / drawn.len().max(1) as f64;
     for (k, (config, points)) in panel.configs.iter().zip(drawn).enumerate() {
@@ -266,7 +278,8 @@ fn short(v: f64) -> String {
     let digits = match scaled.abs() {
         s if s >= 100.0 => 0,
         s if s >= 10.0 => 1,
-        s if s >= 0.01 || s == 0.0 => 2,
+        s if s >= 1.0 => 2,
+        s if s >= 1e-4 || s == 0.0 => 4,
         _ => return format!("{v:.0e}"),
     };
     let text = format!("{scaled:.digits$}");
