@@ -52,7 +52,7 @@ impl Runner {
         std::fs::create_dir_all(folder).map_err(|error| anyhow::anyhow!("{}: {error}", folder.display()))?;
         let path = folder.join(file);
         let writer = Writer::open(&path)?;
-        let read = Records::read(&[folder.to_path_buf()], OnDamage::Skip)?;
+        let read = Records::in_folder(folder)?;
         for damage in &read.damaged {
             eprintln!("warning: {damage}");
         }

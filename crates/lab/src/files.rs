@@ -47,19 +47,37 @@ impl Records {
     /// # Errors
     /// A path that cannot be read, a folder without records, and with [`OnDamage::Fail`] a damaged line.
     pub fn read(paths: &[PathBuf], on_damage: OnDamage) -> anyhow::Result<Records> {
+        let mut files = Vec::new();
+        for path in paths {
+            let found = files_of(path)?;
+            if found.is_empty() {
+                bail!("{} holds no records: no file `*.jsonl` is in it", path.display());
+            }
+            files.extend(found);
+        }
+        Records::read_files(files, on_damage)
+    }
+
+    /// Reads what is in a folder, if anything is.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn in_folder(folder: &Path) -> anyhow::Result<Records> {
+        Records::read_files(files_of(folder)?, OnDamage::Skip)
+    }
+
+    fn read_files(files: Vec<PathBuf>, on_damage: OnDamage) -> anyhow::Result<Records> {
         let mut all = Records::default();
         let mut seen = std::collections::HashSet::new();
-        for path in paths {
-            for file in files(path)? {
-                let first = all.records.len();
-                all.read_file(&file, on_damage)?;
-                let mut records = all.records.split_off(first);
-                records.retain(|record| {
-                    seen.insert((record.purpose, record.cell.clone(), record.invocation, record.build.sha256.clone()))
-                });
-                all.files.push((file, records.len()));
-                all.records.append(&mut records);
-            }
+        for file in files {
+            let first = all.records.len();
+            all.read_file(&file, on_damage)?;
+            let mut records = all.records.split_off(first);
+            records.retain(|record| {
+                seen.insert((record.purpose, record.cell.clone(), record.invocation, record.build.sha256.clone()))
+            });
+            all.files.push((file, records.len()));
+            all.records.append(&mut records);
         }
         Ok(all)
     }
@@ -105,7 +123,7 @@ fn parse(line: &[u8]) -> Result<Record, String> {
 }
 
 /// A file, or the files of a folder.
-fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+fn files_of(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let meta = fs::metadata(path).with_context(|| format!("{}: no records", path.display()))?;
     if !meta.is_dir() {
         return Ok(vec![path.into()]);
@@ -114,11 +132,8 @@ fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
         .with_context(|| path.display().to_string())?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<io::Result<_>>()?;
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl") && file.is_file());
     files.sort();
-    if files.is_empty() {
-        bail!("{} holds no records: no file `*.jsonl` is in it", path.display());
-    }
     Ok(files)
 }
 
