@@ -184,7 +184,8 @@ fn counters(base: &[&Record], head: &[&Record]) -> Vec<(String, Option<u64>, Opt
     let (Some((base, base_digest)), Some((head, head_digest))) = (exact(base), exact(head)) else { return Vec::new() };
     let names: std::collections::BTreeSet<&String> = base.keys().chain(head.keys()).collect();
     let values = names.into_iter().map(|name| (name.clone(), base.get(name).copied(), head.get(name).copied()));
-    let mut differing: Vec<_> = values.filter(|(_, base, head)| base != head).collect();
+    // What one side does not count it has not done.
+    let mut differing: Vec<_> = values.filter(|(_, base, head)| base.unwrap_or(0) != head.unwrap_or(0)).collect();
     // Sums may agree where single collections do not.
     if differing.is_empty() && base_digest != head_digest {
         differing.push(("collections, one by one".into(), None, None));
