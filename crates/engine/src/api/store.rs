@@ -234,7 +234,7 @@ impl<T: 'static> Store<T> {
     /// # fn main() -> engine::Result<()> {
     /// let mut store = Store::new(&Engine::new(gc_drc::COLLECTOR.with(&Default::default()).unwrap())?, ())?;
     /// store.record_events(1000);
-    /// store.gc();
+    /// store.gc(CollectionKind::Major);
     /// let events = store.take_events();
     /// let Event::Collected(collection) = &events.events[0] else { panic!("the heap has grown") };
     /// assert_eq!(collection.sequence, 0);
