@@ -33,7 +33,7 @@ pub mod output;
 pub mod snapshot;
 pub mod spectest;
 pub mod suite;
-pub mod text;
+pub use lab::text;
 pub mod values;
 pub mod wasi;
 pub mod wast;

@@ -1,10 +1,8 @@
-//! The benchmark programs, as the lists beside them name them.
+//! The benchmark programs, as benchmarks run them: at one of two sizes, with their source.
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use std::collections::BTreeMap;
+use lab::programs::{Expected, Listing, Set, Size};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A program that exports `run: (i32) -> i32`.
 pub struct Program {
@@ -24,55 +22,22 @@ pub struct Program {
     pub has_parameter: bool,
 }
 
-/// One of `programs.json`.
-#[derive(Deserialize)]
-struct Listed {
-    name: String,
-    #[serde(default = "makes_objects")]
-    heap: bool,
-    file: String,
-    small: i32,
-    small_result: i32,
-    default: i32,
-    default_result: i32,
-    parameter: Option<IgnoredAny>,
-}
-
-fn makes_objects() -> bool {
-    true
-}
-
-/// One of MoonBit's `expected.json`: results by size.
-#[derive(Deserialize)]
-struct Results {
-    run: BTreeMap<i32, i32>,
-}
-
 /// The programs, at their default sizes or small ones, whose names contain `filter`.
 ///
 /// # Panics
 /// When a file is not there or not right: with its name.
 pub fn programs(small: bool, filter: Option<&str>) -> Vec<Program> {
-    let benches = benches();
-    let listed: Vec<Listed> = json(&benches.join("programs/programs.json"));
-    let results: BTreeMap<String, Results> = json(&benches.join("moonbit/expected.json"));
-    let sizes: BTreeMap<String, i32> = json(&benches.join("moonbit/sizes.json"));
-    let written = listed.into_iter().map(|program| {
-        let (n, expected) = match small {
-            true => (program.small, program.small_result),
-            false => (program.default, program.default_result),
+    let program = |listing: Listing| {
+        let [n] = listing.program.args.as_slice() else { return None };
+        let n = n.parse().ok().filter(|_| listing.program.function == "run")?;
+        let expected = match listing.program.expected {
+            Expected::Result(expected) => Some(expected),
+            Expected::Unknown | Expected::Output(_) => None,
         };
-        let source = read(&benches.join("programs").join(&program.file));
-        let has_parameter = program.parameter.is_some();
-        Program { name: program.name, source, n, expected: Some(expected), heap: program.heap, has_parameter }
-    });
-    let compiled = results.into_iter().map(|(name, results)| {
-        let (&least, &result) = results.run.last_key_value().expect("a program has results");
-        let source = read(&benches.join("moonbit/wasm").join(format!("{name}.wasm")));
-        let (n, expected) = if small { (least, Some(result)) } else { (sizes[&name], None) };
-        Program { name: format!("moonbit/{name}"), source, n, expected, heap: true, has_parameter: false }
-    });
-    written.chain(compiled).filter(|program| filter.is_none_or(|filter| program.name.contains(filter))).collect()
+        let Listing { name, program, heap, has_parameter } = listing;
+        Some(Program { name, source: read(&program.file), n, expected, heap, has_parameter })
+    };
+    listings(small, filter).filter_map(program).collect()
 }
 
 /// A whole program, which imports WASI and prints.
@@ -88,46 +53,28 @@ pub struct Whole {
     pub output: String,
 }
 
-/// A program of OCaml's `sizes.json`: how it is run.
-#[derive(Deserialize)]
-struct Sizes {
-    small: Size,
-    default: Size,
-}
-
-#[derive(Deserialize)]
-struct Size {
-    args: Vec<String>,
-    output: String,
-}
-
 /// The whole programs, at their default sizes or small ones, whose names contain `filter`.
 ///
 /// # Panics
 /// See [`programs`].
 #[allow(dead_code, reason = "only the comparison with other engines runs these")]
 pub fn whole_programs(small: bool, filter: Option<&str>) -> Vec<Whole> {
-    let folder = benches().join("ocaml");
-    let sizes: BTreeMap<String, Sizes> = json(&folder.join("sizes.json"));
-    let programs = sizes.into_iter().map(|(name, sizes)| {
-        let source = read(&folder.join("wasm").join(format!("{name}.wasm")));
-        let Size { args, output } = if small { sizes.small } else { sizes.default };
-        Whole { name: format!("ocaml/{name}"), source, args, output }
-    });
-    programs.filter(|program| filter.is_none_or(|filter| program.name.contains(filter))).collect()
+    let whole = |Listing { name, program, .. }: Listing| match program.expected {
+        Expected::Output(output) => Some(Whole { name, source: read(&program.file), args: program.args, output }),
+        Expected::Unknown | Expected::Result(_) => None,
+    };
+    listings(small, filter).filter_map(whole).collect()
 }
 
-/// The repository's folder of benchmarks.
-fn benches() -> PathBuf {
+fn listings(small: bool, filter: Option<&str>) -> impl Iterator<Item = Listing> {
     let root =
         Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(|folder| folder.join("benches/programs").exists());
-    root.expect("this is built from the repository").join("benches")
+    let folder = root.expect("this is built from the repository").join("benches");
+    let size = if small { Size::Small } else { Size::Default };
+    let all = Set::open(&folder).and_then(|set| set.listings(size)).unwrap_or_else(|error| panic!("{error:#}"));
+    all.into_iter().filter(move |listing| filter.is_none_or(|filter| listing.name.contains(filter)))
 }
 
-fn read(path: &PathBuf) -> Vec<u8> {
+fn read(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn json<T: for<'de> Deserialize<'de>>(path: &PathBuf) -> T {
-    serde_json::from_slice(&read(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

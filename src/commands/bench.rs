@@ -68,7 +68,7 @@ pub struct Bench {
     /// The seed of the order in which invocations run [default: 1]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Requests that arrive in a second, for programs that serve them
+    /// Requests that arrive in a second, for programs that serve them and are named without a rate: `requests@20000`
     #[arg(long, value_name = "N")]
     rate: Option<u64>,
     /// Count objects, too: in compiled code, which costs time
@@ -305,7 +305,7 @@ impl Bench {
         let job = plan::read_job(list, n)?;
         let mut runner = Runner::open_file(self.what.folder(), &format!("job-{n}.jsonl"), launcher()?)?;
         let record = runner.run(&job)?;
-        println!("{}: {}", record.cell, said(record));
+        super::print(&format!("{}: {}\n", record.cell, said(record)))?;
         Ok(ExitCode::SUCCESS)
     }
 }

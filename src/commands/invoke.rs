@@ -190,42 +190,41 @@ struct Clocks {
     task: Duration,
     /// This thread's.
     thread: Duration,
-    paused: Duration,
 }
 
 impl Clocks {
-    fn read(store: &Store<()>) -> Clocks {
+    fn read() -> Clocks {
         let time = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
         let [task, thread] = [ClockId::ProcessCPUTime, ClockId::ThreadCPUTime].map(time);
-        Clocks { wall: Instant::now(), task, thread, paused: store.stats().pauses.total() }
+        Clocks { wall: Instant::now(), task, thread }
     }
 }
 
 /// Runs the program once.
 fn measure(job: &Job, store: &mut Store<()>, ready: Ready, output: &Printed) -> anyhow::Result<Iteration> {
-    let serve = job.options.rate.filter(|_| job.program.serves);
+    let serve = job.options.rate;
     let server = serve.map(|rate| Server::new(store, &ready, rate)).transpose()?;
-    let phases = phases(store);
+    let pauses = store.stats().pauses;
     store.take_events();
-    let before = Clocks::read(store);
+    let before = Clocks::read();
     let (result, latency) = match server {
         Some(server) => server.serve(store)?,
         None => (call(store, &ready)?, None),
     };
-    let wall = before.wall.elapsed();
-    let after = Clocks::read(store);
+    let after = Clocks::read();
+    let stats = store.stats();
+    let events = store.take_events();
     check(job, store, &result, output)?;
 
-    let (task, thread, paused) = (after.task - before.task, after.thread - before.thread, after.paused - before.paused);
+    let (wall, task, thread) = (after.wall - before.wall, after.task - before.task, after.thread - before.thread);
+    let paused = stats.pauses.total() - pauses.total();
     let share = paused.as_secs_f64() / wall.as_secs_f64().max(1e-9);
     // Of this thread's time pauses have their share; what others did was collecting, if anything was collected.
     let others = if paused.is_zero() { Duration::ZERO } else { task.saturating_sub(thread) };
     let gc_task = thread.mul_f64(share.min(1.0)) + others;
-    let stats = store.stats();
-    let events = store.take_events();
     let peak = events.events.iter().map(committed).max().unwrap_or(0).max(stats.usage.committed);
-    let phases_ns =
-        self::phases(store).into_iter().zip(phases).map(|((name, after), (_, before))| (name, nanos(after - before)));
+    let phases = stats.pauses.phases().zip(pauses.phases());
+    let phases_ns = phases.map(|((phase, after), (_, before))| (phase.name().to_string(), nanos(after - before)));
     Ok(Iteration {
         warmup: false,
         wall_ns: nanos(wall),
@@ -243,10 +242,6 @@ fn measure(job: &Job, store: &mut Store<()>, ready: Ready, output: &Printed) -> 
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn phases(store: &Store<()>) -> Vec<(String, Duration)> {
-    store.stats().pauses.phases().map(|(phase, time)| (phase.name().to_string(), time)).collect()
 }
 
 /// Calls the program. That it ended by WASI's `proc_exit(0)` is as good as an end.

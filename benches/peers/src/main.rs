@@ -140,18 +140,25 @@ fn print_records(args: &Args, path: &Path) -> Result<()> {
             bail!("{}: the records of {name} are of other engines than those before", path.display());
         }
     }
-    print_tables(&with, &without, args.pairs);
+    print_with_objects(&with, args.pairs);
+    print_without_objects(&without);
     Ok(())
 }
 
-fn print_tables(with: &[(String, Vec<Measured>)], without: &[(String, Vec<Measured>)], pairs: bool) {
+/// Each program with what was measured of it.
+type Rows = [(String, Vec<Measured>)];
+
+fn print_with_objects(rows: &Rows, pairs: bool) {
     match pairs {
-        _ if with.is_empty() => {}
-        true => report::pairs(with),
-        false => report::engines(with),
+        _ if rows.is_empty() => {}
+        true => report::pairs(rows),
+        false => report::engines(rows),
     }
-    if !without.is_empty() {
-        report::without_objects(without);
+}
+
+fn print_without_objects(rows: &Rows) {
+    if !rows.is_empty() {
+        report::without_objects(rows);
     }
 }
 
@@ -199,7 +206,7 @@ fn compare(args: &Args) -> Result<()> {
     let jobs = with.iter().map(|program| Job::call(program, args.parameter)).chain(whole.iter().map(Job::start));
     let with_objects = measure_all(jobs, &all, args)?;
     if !args.json {
-        print_tables(&with_objects, &[], args.pairs);
+        print_with_objects(&with_objects, args.pairs);
     }
     // One collector is as good as another where there are no objects.
     let mut first: Vec<&Peer> = Vec::new();
@@ -210,7 +217,7 @@ fn compare(args: &Args) -> Result<()> {
     }
     let rows = measure_all(without.iter().map(|program| Job::call(program, None)), &first, args)?;
     if !args.json {
-        print_tables(&[], &rows, args.pairs);
+        print_without_objects(&rows);
     }
     Ok(())
 }

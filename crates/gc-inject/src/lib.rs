@@ -10,9 +10,9 @@
 
 use gc_api::{
     AccessSite, AllocSite, BarrierNeeds, BulkWrite, Cell, Collection, CollectionKind, CollectorInfo, Corruption,
-    Counters, Edge, Emitter, GcCompiler, GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory, HeapUsage,
-    HostId, InstBuilder, MissedWrite, NeedsCollection, NewObject, OptionError, Outcome, Phase, Roots, Shapes,
-    SizingDecision, SlowOp, VMGcRef, WriteSite, ir,
+    Counters, Edge, Emitter, GcCompiler, GcEvents, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory, HeapRegion,
+    HeapUsage, HostId, InstBuilder, MissedWrite, NeedsCollection, NewObject, OptionError, Outcome, Phase, Roots,
+    Shapes, SizingDecision, SlowOp, VMGcRef, WriteSite, ir,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -228,6 +228,10 @@ impl GcHeap for Heap {
 
     fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
         self.inner.for_each_free_range(visit);
+    }
+
+    fn for_each_region(&self, visit: &mut dyn FnMut(HeapRegion)) {
+        self.inner.for_each_region(visit);
     }
 
     fn reset(&mut self) {

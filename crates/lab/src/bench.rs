@@ -24,6 +24,8 @@ pub struct Runner {
     path: PathBuf,
     /// What stands in the file, and in others of the folder.
     records: Vec<Record>,
+    /// Where the measurements of a cell are among them.
+    measured: HashMap<Cell, Vec<usize>>,
     done: HashMap<(Purpose, Cell, u32), usize>,
     bar: ProgressBar,
     /// Seconds that invocations of a cell took, and of a program, and of all.
@@ -81,6 +83,7 @@ impl Runner {
             writer,
             path,
             records: Vec::new(),
+            measured: HashMap::new(),
             done: HashMap::new(),
             bar: ProgressBar::hidden(),
             times: Times::default(),
@@ -93,8 +96,9 @@ impl Runner {
     }
 
     fn note(&mut self, record: Record) {
-        let seconds = record.iterations.iter().map(|iteration| iteration.wall_ns as f64 / 1e9).sum::<f64>();
-        self.times.note(&record.cell, seconds + Times::START);
+        if record.purpose == Purpose::Bench {
+            self.measured.entry(record.cell.clone()).or_default().push(self.records.len());
+        }
         self.done.insert((record.purpose, record.cell.clone(), record.invocation), self.records.len());
         self.records.push(record);
     }
@@ -129,7 +133,9 @@ impl Runner {
         if let Some(index) = self.known(job)? {
             return Ok((index, false));
         }
+        let start = Instant::now();
         let record = self.launcher.run(job)?;
+        self.times.note(&job.cell, start.elapsed());
         self.writer.add(&record)?;
         self.note(record);
         Ok((self.records.len() - 1, true))
@@ -144,15 +150,13 @@ impl Runner {
         Ok(&self.records[index])
     }
 
+    fn measurements(&self, cell: &Cell) -> impl Iterator<Item = &Record> {
+        self.measured.get(cell).into_iter().flatten().map(|index| &self.records[*index])
+    }
+
     fn failed_too_often(&self, cell: &Cell) -> bool {
-        let mut failures = 0;
-        for record in self.records.iter().filter(|record| record.purpose == Purpose::Bench && record.cell == *cell) {
-            match record.outcome {
-                Outcome::Ok => return false,
-                _ => failures += 1,
-            }
-        }
-        failures >= FAILURES
+        let failed = self.measurements(cell).filter(|record| record.outcome != Outcome::Ok).count();
+        failed >= FAILURES && failed == self.measurements(cell).count()
     }
 
     /// Runs a plan's jobs, and as many more as it asks for.
@@ -168,7 +172,8 @@ impl Runner {
         let mut mine: Vec<usize> = Vec::new();
         loop {
             while let Some(job) = queue.pop_front() {
-                self.bar.set_message(format!("{}, {}", job.cell, self.times.left(&queue, &job.cell)));
+                let left = self.times.left(&queue, &job.cell);
+                self.bar.set_message(format!("{}, {left}", job.cell));
                 if self.known(&job)?.is_none() && self.failed_too_often(&job.cell) {
                     summary.skipped += 1;
                 } else {
@@ -207,8 +212,7 @@ impl Runner {
 
     /// Whether a cell's mean is known well enough, or never will be.
     fn is_precise(&self, cell: &Cell, width: f64) -> bool {
-        let records = self.records.iter().filter(|record| record.purpose == Purpose::Bench && record.cell == *cell);
-        let times: Vec<f64> = records.filter_map(|record| record.mean(wall)).collect();
+        let times: Vec<f64> = self.measurements(cell).filter_map(|record| record.mean(wall)).collect();
         self.failed_too_often(cell) || Estimate::of(&times).is_some_and(|estimate| estimate.relative_width() <= width)
     }
 
@@ -265,49 +269,57 @@ impl Runner {
 /// How long invocations took: what is left takes as long as what was like it.
 #[derive(Clone, Debug, Default)]
 struct Times {
-    cells: HashMap<Cell, (f64, u32)>,
-    programs: HashMap<String, (f64, u32)>,
-    all: (f64, u32),
-    started: Option<Instant>,
+    cells: HashMap<Cell, Mean>,
+    programs: HashMap<String, Mean>,
+    all: Mean,
+    /// What was said last, and when: the whole queue is gone through for it.
+    said: Option<(Instant, String)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    sum: Duration,
+    count: u32,
+}
+
+impl Mean {
+    fn get(self) -> Option<Duration> {
+        self.sum.checked_div(self.count)
+    }
 }
 
 impl Times {
-    /// Seconds that a process takes besides the program.
-    const START: f64 = 0.05;
+    const AGAIN: Duration = Duration::from_secs(1);
 
-    fn note(&mut self, cell: &Cell, seconds: f64) {
-        let sums = [
+    fn note(&mut self, cell: &Cell, time: Duration) {
+        let means = [
             self.cells.entry(cell.clone()).or_default(),
             self.programs.entry(cell.program.clone()).or_default(),
             &mut self.all,
         ];
-        for (sum, count) in sums {
-            *sum += seconds;
-            *count += 1;
+        for mean in means {
+            mean.sum += time;
+            mean.count += 1;
         }
     }
 
-    fn of(&self, cell: &Cell) -> Option<f64> {
-        let mean = |(sum, count): &(f64, u32)| (*count > 0).then(|| sum / f64::from(*count));
-        self.cells
-            .get(cell)
-            .and_then(mean)
-            .or_else(|| self.programs.get(&cell.program).and_then(mean))
-            .or_else(|| mean(&self.all))
+    fn of(&self, cell: &Cell) -> Option<Duration> {
+        let known = [self.cells.get(cell), self.programs.get(&cell.program), Some(&self.all)];
+        known.into_iter().flatten().find_map(|mean| mean.get())
     }
 
     /// How long all that is left will take, in words.
     fn left(&mut self, queue: &VecDeque<Job>, now: &Cell) -> String {
-        let started = *self.started.get_or_insert_with(Instant::now);
-        let cells = queue.iter().map(|job| &job.cell).chain([now]);
-        let seconds: Option<f64> = cells.map(|cell| self.of(cell)).sum();
-        match seconds {
-            // Sums of guesses are no better than their first digits.
-            Some(seconds) if started.elapsed() > Duration::from_secs(1) => {
-                let left = Duration::from_secs(seconds.ceil() as u64);
-                format!("about {} left", indicatif::HumanDuration(left))
-            }
-            _ => "nothing known of the time that is left".into(),
+        if let Some((_, words)) = self.said.as_ref().filter(|(when, _)| when.elapsed() < Self::AGAIN) {
+            return words.clone();
         }
+        let cells = queue.iter().map(|job| &job.cell).chain([now]);
+        let words = match cells.map(|cell| self.of(cell)).sum::<Option<Duration>>() {
+            // Sums of guesses are no better than their first digits.
+            Some(left) => format!("about {} left", indicatif::HumanDuration(Duration::from_secs(left.as_secs() + 1))),
+            None => "nothing known of the time that is left".into(),
+        };
+        self.said = Some((Instant::now(), words.clone()));
+        words
     }
 }

@@ -41,24 +41,23 @@ pub fn search<E>(mut fits: impl FnMut(u64) -> Result<bool, E>) -> Result<Option<
             }
         }
         let mut lower = None;
-        for below in BELOW {
-            let size = high.saturating_sub(below);
-            if size >= LEAST && fits(size)? {
+        for size in BELOW.iter().filter_map(|below| high.checked_sub(*below)).filter(|size| *size >= LEAST) {
+            if fits(size)? {
                 lower = Some(size);
             }
         }
-        // The largest step down that fits, so that each round gets lower; below it nothing is known.
         let Some(size) = lower else { return Ok(Some(high)) };
+        // The boundary is below the lowest that fits. How far, nobody knows: steps that double find one that does not.
         high = size;
         low = LEAST - 1;
-        // What was found too small stays so only as a bound to begin with.
         let mut step = 1;
-        while high - step > low && step < 1024 {
+        while high - low > step {
             if !fits(high - step)? {
                 low = high - step;
-                break;
+            } else {
+                high -= step;
+                step *= 2;
             }
-            step *= 2;
         }
     }
 }

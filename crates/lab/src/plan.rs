@@ -2,6 +2,7 @@
 
 use crate::programs::{Program, Set, Size};
 use crate::record::{Cell, Options, Purpose, Warmup};
+use crate::text::parse_size;
 use anyhow::{Context, bail};
 use rand::seq::SliceRandom;
 use rand::{SeedableRng, rngs::StdRng};
@@ -39,7 +40,7 @@ pub struct Plan {
     pub timeout: f64,
     /// Of the order in which jobs run.
     pub seed: u64,
-    /// Requests a second, for programs that serve them.
+    /// Requests a second, for programs that serve them and are named without a rate.
     pub rate: Option<u64>,
     /// Count objects, too: in compiled code, which costs time.
     pub count_objects: bool,
@@ -126,22 +127,11 @@ impl std::str::FromStr for HeapSize {
         if let Ok(number) = text.trim_end_matches('x').parse() {
             return HeapSize::multiple(number);
         }
-        let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let scale = match unit.to_ascii_lowercase().as_str() {
-            "b" => 1.0,
-            "k" | "kib" => 1024.0,
-            "m" | "mib" => 1024.0 * 1024.0,
-            "g" | "gib" => 1024.0 * 1024.0 * 1024.0,
-            _ => {
-                return Err(format!("`{text}` is no heap size: a multiple as in 1.5x or a size as in 64MiB goes here"));
-            }
-        };
-        match number.trim().parse::<f64>() {
-            Ok(number) if number > 0.0 && number * scale <= LARGEST as f64 + 1.0 => {
-                Ok(HeapSize::Bytes(((number * scale) as u64).min(LARGEST)))
-            }
-            _ => Err(format!("`{text}` is no heap size: more than nothing and 4GiB at most")),
+        match parse_size(text)? {
+            0 => Err(format!("`{text}` is no heap size: more than nothing goes here")),
+            // 4 GiB, as people say it, is a byte more than indices reach.
+            bytes if bytes <= LARGEST + 1 => Ok(HeapSize::Bytes(bytes.min(LARGEST))),
+            _ => Err(format!("`{text}` is no heap size: 4GiB at most, since references are 32 bits wide")),
         }
     }
 }
@@ -237,7 +227,7 @@ impl Plan {
             timeout_ms: (self.timeout * 1e3) as u64,
             count_objects: self.count_objects,
             inject: self.inject.get(config).cloned(),
-            rate: self.rate.filter(|_| program.serves),
+            rate: program.rate,
         }
     }
 
@@ -248,7 +238,10 @@ impl Plan {
     pub fn programs(&self, set: &Set) -> anyhow::Result<Vec<Program>> {
         let mut programs: Vec<Program> = Vec::new();
         for spec in &self.programs {
-            for program in set.select(spec, self.size)? {
+            for mut program in set.select(spec, self.size)? {
+                if let Some(rate) = self.rate.filter(|_| program.serves && program.rate.is_none()) {
+                    program = program.at_rate(rate)?;
+                }
                 if !programs.iter().any(|known| known.name == program.name) {
                     programs.push(program);
                 }
@@ -406,6 +399,7 @@ mod tests {
             args: vec![],
             expected: Expected::Unknown,
             serves: false,
+            rate: None,
         }
     }
 

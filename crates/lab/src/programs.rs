@@ -24,6 +24,28 @@ pub struct Program {
     /// Whether it serves requests: exports `setup: (i32) -> ()` and `request: (i32) -> i32` beside its function.
     #[serde(default)]
     pub serves: bool,
+    /// How many requests a second it is sent, whether or not it has answered those before; its name ends with `@` and this. `None` when it
+    /// makes them itself, one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u64>,
+}
+
+impl Program {
+    /// Sends it so many requests a second.
+    ///
+    /// # Errors
+    /// A program that serves none, and a rate of zero.
+    pub fn at_rate(mut self, rate: u64) -> anyhow::Result<Program> {
+        if !self.serves || rate == 0 {
+            bail!(
+                "`{}@{rate}`: a rate of one and more goes behind the `@` of a program that serves requests",
+                self.name
+            );
+        }
+        self.name += &format!("@{rate}");
+        self.rate = Some(rate);
+        Ok(self)
+    }
 }
 
 /// What a program must give.
@@ -48,6 +70,19 @@ pub enum Size {
     /// Half a second or so.
     #[default]
     Default,
+}
+
+/// A program of a set, with what its list says of it beside how it runs.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// Its name, without a size.
+    pub name: String,
+    /// How it runs.
+    pub program: Program,
+    /// Whether it makes objects.
+    pub heap: bool,
+    /// Whether it also exports `run_with: (i32, i32) -> i32`, whose second argument is its parameter.
+    pub has_parameter: bool,
 }
 
 /// The programs of a folder such as `benches`.
@@ -99,7 +134,7 @@ struct WholeSize {
 }
 
 /// The programs that `core` stands for: each of the classics' and compilers' ways to use a heap once, and none that hardly allocates.
-const CORE: [&str; 12] = [
+const CORE: [&str; 13] = [
     "binary_trees",
     "gcbench",
     "splay",
@@ -112,6 +147,7 @@ const CORE: [&str; 12] = [
     "moonbit/deltablue",
     "moonbit/havlak",
     "moonbit/json",
+    "requests@400000",
 ];
 
 impl Set {
@@ -136,6 +172,20 @@ impl Set {
         Ok(Set { folder: folder.into(), listed, moonbit, ocaml: json(&folder.join("ocaml/sizes.json"))? })
     }
 
+    /// All programs, those that make no objects among them.
+    ///
+    /// # Errors
+    /// Lists that contradict themselves.
+    pub fn listings(&self, size: Size) -> anyhow::Result<Vec<Listing>> {
+        let written = self.listed.iter().map(|listed| (listed.name.clone(), listed.heap, listed.parameter.is_some()));
+        let moonbit = self.moonbit.keys().map(|name| (format!("moonbit/{name}"), true, false));
+        let ocaml = self.ocaml.keys().map(|name| (format!("ocaml/{name}"), true, false));
+        let listing = |(name, heap, has_parameter): (String, bool, bool)| {
+            Ok(Listing { program: self.program(&name, None, size)?, name, heap, has_parameter })
+        };
+        written.chain(moonbit).chain(ocaml).map(listing).collect()
+    }
+
     /// The names of all programs that make objects.
     pub fn names(&self) -> Vec<String> {
         let written = self.listed.iter().filter(|program| program.heap).map(|program| program.name.clone());
@@ -144,20 +194,28 @@ impl Set {
         written.chain(moonbit).chain(ocaml).collect()
     }
 
-    /// The programs that a specification names: `all`, `core`, a name, a name with a size as in `splay=500`, or a file with a function
-    /// and its arguments as in `prog.wasm:run:500`.
+    /// The programs that a specification names: `all`, `core`, a name, a name with a size as in `splay=500` or with a rate of requests as in
+    /// `requests@20000`, or a file with a function and its arguments as in `prog.wasm:run:500`.
     ///
     /// # Errors
     /// A name that is not in the set, with what is.
     pub fn select(&self, spec: &str, size: Size) -> anyhow::Result<Vec<Program>> {
         match spec {
             "all" => self.names().iter().map(|name| self.program(name, None, size)).collect(),
-            "core" => CORE.iter().map(|name| self.program(name, None, size)).collect(),
+            "core" => CORE.iter().map(|spec| self.one(spec, size)).collect(),
             _ if is_file(spec) => Ok(vec![file(spec)?]),
-            _ => match spec.split_once('=') {
-                Some((name, n)) => Ok(vec![self.program(name, Some(n), size)?]),
-                None => Ok(vec![self.program(spec, None, size)?]),
-            },
+            _ => Ok(vec![self.one(spec, size)?]),
+        }
+    }
+
+    /// `NAME[=SIZE][@RATE]`.
+    fn one(&self, spec: &str, size: Size) -> anyhow::Result<Program> {
+        let (sized, rate) = spec.split_once('@').map_or((spec, None), |(sized, rate)| (sized, Some(rate)));
+        let (name, n) = sized.split_once('=').map_or((sized, None), |(name, n)| (name, Some(n)));
+        let program = self.program(name, n, size)?;
+        match rate {
+            Some(rate) => program.at_rate(rate.parse().with_context(|| format!("`{spec}`: `{rate}` is no rate"))?),
+            None => Ok(program),
         }
     }
 
@@ -184,6 +242,7 @@ impl Set {
             args,
             expected,
             serves: listed.serves,
+            rate: None,
         };
         let Some(n) = n else {
             return Some(Ok(match size {
@@ -222,7 +281,15 @@ impl Set {
         let known = n.parse().ok().and_then(|n: i32| results.run.get(&n));
         let expected = known.map_or(Expected::Unknown, |result| Expected::Result(*result));
         let file = self.folder.join("moonbit/wasm").join(format!("{name}.wasm"));
-        Some(Ok(Program { name: label, file, function: "run".into(), args: vec![n], expected, serves: false }))
+        Some(Ok(Program {
+            name: label,
+            file,
+            function: "run".into(),
+            args: vec![n],
+            expected,
+            serves: false,
+            rate: None,
+        }))
     }
 
     fn ocaml(&self, name: &str, n: Option<&str>, size: Size) -> Option<anyhow::Result<Program>> {
@@ -235,6 +302,7 @@ impl Set {
             args: args.to_vec(),
             expected,
             serves: false,
+            rate: None,
         };
         let output = |size: &WholeSize| Expected::Output(size.output.clone());
         Some(Ok(match (n, size) {
@@ -266,7 +334,7 @@ fn file(spec: &str) -> anyhow::Result<Program> {
     if !file.is_file() {
         bail!("there is no file {}", file.display());
     }
-    Ok(Program { name: spec.into(), file, function, args, expected: Expected::Unknown, serves: false })
+    Ok(Program { name: spec.into(), file, function, args, expected: Expected::Unknown, serves: false, rate: None })
 }
 
 /// SHA-256 of a file, in hexadecimal digits.
@@ -319,7 +387,23 @@ mod tests {
         assert_eq!(one("splay=501").expected, Expected::Unknown);
         let survive = one("survive=1000,50");
         assert_eq!((survive.function.as_str(), survive.args.len()), ("run_with", 2));
-        for wrong in ["splay=1,2", "nothing", "moonbit/nothing", "splay=1,2,3", "nothing.wasm"] {
+        let requests = one("requests=2000@50");
+        assert_eq!(
+            (requests.name.as_str(), requests.rate, requests.args[0].as_str()),
+            ("requests=2000@50", Some(50), "2000")
+        );
+        assert!(matches!(requests.expected, Expected::Result(_)), "the rate changes nothing in what comes of it");
+        let wrong = [
+            "splay=1,2",
+            "nothing",
+            "moonbit/nothing",
+            "splay=1,2,3",
+            "nothing.wasm",
+            "splay@5",
+            "requests@",
+            "requests@0",
+        ];
+        for wrong in wrong {
             let error = format!("{:#}", set.select(wrong, Size::Default).unwrap_err());
             assert!(error.contains(wrong.split('=').next().unwrap()), "{error}");
         }

@@ -95,7 +95,7 @@ impl Spans {
     /// As many fit in.
     pub const MAX: usize = 14;
 
-    fn push(&mut self, phase: Phase, since: Duration) {
+    pub(crate) fn push(&mut self, phase: Phase, since: Duration) {
         if let Some(slot) = self.starts.get_mut(usize::from(self.len)) {
             // A phase that begins four seconds and more after the stop begins at the largest number.
             *slot = (phase as u8, u32::try_from(since.as_nanos()).unwrap_or(u32::MAX));
@@ -190,18 +190,6 @@ pub struct Before {
 impl Before {
     pub fn new(counters: Counters, committed: u64) -> Before {
         Before { counters, committed }
-    }
-}
-
-/// Times the phases of a collection.
-#[derive(Default)]
-pub struct Clock {
-    pub spans: Spans,
-}
-
-impl Clock {
-    pub fn phase(&mut self, phase: Phase, since: Duration) {
-        self.spans.push(phase, since);
     }
 }
 

@@ -29,7 +29,7 @@ pub use engine::{Config, Engine, NullChecks, PoolUsage, Pooling, Profiler};
 pub use error::{
     Error, ErrorKind, ImportProblem, LinkError, LiveObjects, LiveType, Result, Trap, WasmBacktrace, WasmFrame,
 };
-pub(crate) use events::{Before, Clock, EventLog};
+pub(crate) use events::{Before, EventLog};
 pub use events::{CollectionEvent, Event, Events, Spans, Work};
 pub use externs::{Extern, Global, Memory, Table, Tag};
 pub use func::{Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmTy};

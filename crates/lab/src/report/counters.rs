@@ -2,8 +2,9 @@
 
 use super::page::{Column, Page, bare_table};
 use super::study::{Level, Study, failures};
-use super::text::{count, escaped};
+use super::text::escaped;
 use crate::record::{Outcome, Record};
+use crate::text::count;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a counter was in the invocations of a cell.

@@ -2,9 +2,10 @@
 
 use super::page::{Column, Page, bare_table};
 use super::study::Level;
-use super::text::{count, escaped, hash, list, plural, size};
+use super::text::{escaped, hash, list, plural};
 use crate::minheap::{Minimum, minima};
 use crate::record::{Purpose, Record, Warmup};
+use crate::text::{count, size};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The section of smallest heaps; `None` without records of searches.

@@ -4,9 +4,10 @@ use super::care;
 use super::page::{Figure, Legend, Page};
 use super::plot::{Plot, extent, log_time, short};
 use super::study::Level;
-use super::text::{count, escaped};
+use super::text::escaped;
 use crate::analysis::{histogram_quantile, merge};
 use crate::record::{Histogram, Latency, Outcome, Record};
+use crate::text::count;
 use serde_json::{Value, json};
 
 /// Which of the latencies.

@@ -83,10 +83,12 @@ fn sections(page: &mut Page<'_>) -> Vec<Section> {
     let measured = !page.study.programs.is_empty();
     if measured {
         sections.push(("summary", "Summary", summary::section(page)));
-        if !page.study.levels.is_empty() {
-            sections.push(("times", "Time and heap size", times::section(page)));
+        if !page.study.timed.is_empty() {
+            if !page.study.levels.is_empty() {
+                sections.push(("times", "Time and heap size", times::section(page)));
+            }
+            sections.push(("overheads", "Lower-bound overheads", overheads::section(page)));
         }
-        sections.push(("overheads", "Lower-bound overheads", overheads::section(page)));
         sections.push(("utilisation", "Mutator utilisation", pauses::utilisation_section(page)));
         sections.push(("pauses", "Pauses", pauses::pause_section(page)));
         sections.extend(latency::section(page).map(|html| ("latency", "Latency of requests", html)));

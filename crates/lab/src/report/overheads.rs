@@ -71,7 +71,7 @@ fn overheads(study: &Study<'_>, program: &str, level: Level, measure: Measure) -
 fn bars(page: &Page<'_>, level: Level, measure: Measure) -> Vec<Value> {
     let study = page.study;
     let by_program: Vec<Vec<Overhead>> =
-        study.programs.iter().map(|program| overheads(study, program, level, measure)).collect();
+        study.timed.iter().map(|program| overheads(study, program, level, measure)).collect();
     let of = |config: usize| {
         let bars = by_program.iter().map(|all| all.iter().find(|overhead| overhead.config == config).copied());
         bars.collect::<Vec<Option<Overhead>>>()
@@ -82,7 +82,7 @@ fn bars(page: &Page<'_>, level: Level, measure: Measure) -> Vec<Value> {
 fn trace(page: &Page<'_>, level: Level, config: usize, bars: &[Option<Overhead>]) -> Value {
     let study = page.study;
     let name = escaped(study.configs[config]);
-    let mut x: Vec<String> = study.programs.iter().map(|program| (*program).to_string()).collect();
+    let mut x: Vec<String> = study.timed.iter().map(|program| (*program).to_string()).collect();
     // A bar is as long as it goes beyond 1, where it begins.
     let mut y: Vec<f64> = bars.iter().map(|bar| bar.map_or(0.0, |bar| short(bar.overhead - 1.0))).collect();
     let half = |bar: &Option<Overhead>| bar.map(|bar| bar.half).filter(|half| half.is_finite()).map(short);
@@ -99,7 +99,7 @@ fn trace(page: &Page<'_>, level: Level, config: usize, bars: &[Option<Overhead>]
         Some(_) => "",
         None => failure(study.near(program, study.configs[config], level)).unwrap_or("not run"),
     };
-    let mut words: Vec<&str> = bars.iter().zip(&study.programs).map(failed).collect();
+    let mut words: Vec<&str> = bars.iter().zip(&study.timed).map(failed).collect();
     let hover = |((bar, word), program): ((&Option<Overhead>, &&str), &&str)| {
         let shown = bar.map_or((*word).to_string(), |bar| {
             let half = if bar.half.is_finite() { format!(" ± {:.3}", bar.half) } else { String::new() };
@@ -107,8 +107,8 @@ fn trace(page: &Page<'_>, level: Level, config: usize, bars: &[Option<Overhead>]
         });
         format!("<b>{name}</b>, {}<br>{shown}", escaped(program))
     };
-    let mut hovers: Vec<String> = bars.iter().zip(&words).zip(&study.programs).map(hover).collect();
-    if study.programs.len() > 1 {
+    let mut hovers: Vec<String> = bars.iter().zip(&words).zip(&study.timed).map(hover).collect();
+    if study.timed.len() > 1 {
         x.push("<b>mean</b>".into());
         let all: Option<Vec<f64>> = bars.iter().map(|bar| bar.map(|bar| bar.overhead)).collect();
         match all.and_then(geometric_mean) {

@@ -2,8 +2,9 @@
 
 use super::plot::{Plot, Style};
 use super::study::{Level, Study, failures};
-use super::text::{count, escaped, hash, list, plural};
+use super::text::{escaped, hash, list, plural};
 use crate::record::Record;
+use crate::text::count;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

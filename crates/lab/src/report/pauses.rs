@@ -4,9 +4,10 @@ use super::care;
 use super::page::{Column, Figure, Legend, Page, bare_table};
 use super::plot::{Plot, extent, log_time, short};
 use super::study::{Level, Study};
-use super::text::{count, escaped, time};
+use super::text::{escaped, time};
 use crate::analysis::{PERCENTILES, Timeline, pause_percentiles, windows};
 use crate::record::{Outcome, Record};
+use crate::text::count;
 use serde_json::{Value, json};
 
 /// Windows for which utilisation is computed.

@@ -173,7 +173,7 @@ fn plot(page: &Page<'_>, name: &str, family: &Family<'_>) -> Plot {
 /// The section; `None` without programs that differ in a parameter.
 pub(super) fn section(page: &mut Page<'_>) -> Option<String> {
     let study = page.study;
-    let families = families(&study.programs);
+    let families = families(&study.timed);
     if families.is_empty() {
         return None;
     }

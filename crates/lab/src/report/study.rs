@@ -40,7 +40,7 @@ impl std::fmt::Display for Level {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Level::Multiple(multiple) => write!(f, "{multiple}×"),
-            Level::Bytes(bytes) => f.write_str(&super::text::size(*bytes)),
+            Level::Bytes(bytes) => f.write_str(&crate::text::size(*bytes)),
             Level::Largest => f.write_str("largest heap"),
         }
     }
@@ -72,6 +72,8 @@ impl Eq for Level {}
 pub(super) struct Study<'a> {
     /// Programs, by name.
     pub programs: Vec<&'a str>,
+    /// Those of them that run as fast as they can. How long it takes to serve requests at a given rate says nothing.
+    pub timed: Vec<&'a str>,
     /// Configurations, by label.
     pub configs: Vec<&'a str>,
     /// Heap sizes but for [`Level::Largest`], in rising order.
@@ -85,12 +87,16 @@ pub(super) struct Study<'a> {
 impl<'a> Study<'a> {
     /// Of the records that measure.
     pub fn new(read: &'a Records) -> Study<'a> {
-        let (mut programs, mut configs, mut levels) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let [mut programs, mut timed, mut configs] = [(); 3].map(|()| BTreeSet::new());
+        let mut levels = BTreeSet::new();
         let mut cells: BTreeMap<&str, BTreeMap<&str, BTreeMap<Level, Vec<&Record>>>> = BTreeMap::new();
         for record in read.records.iter().filter(|record| record.purpose == Purpose::Bench) {
             let level = Level::of(record);
             let (program, config) = (record.cell.program.as_str(), record.cell.config.as_str());
             programs.insert(program);
+            if record.options.rate.is_none() {
+                timed.insert(program);
+            }
             configs.insert(config);
             levels.insert(level);
             let configs = cells.entry(program).or_default();
@@ -99,8 +105,8 @@ impl<'a> Study<'a> {
         let all = cells.values_mut().flat_map(|configs| configs.values_mut().flat_map(|levels| levels.values_mut()));
         all.for_each(|records| records.sort_by_key(|record| record.invocation));
         let levels = levels.into_iter().filter(|level| *level != Level::Largest).collect();
-        let [programs, configs] = [programs, configs].map(|names| names.into_iter().collect());
-        Study { programs, configs, levels, read, cells }
+        let [programs, timed, configs] = [programs, timed, configs].map(|names| names.into_iter().collect());
+        Study { programs, timed, configs, levels, read, cells }
     }
 
     /// The invocations of a cell, in order.

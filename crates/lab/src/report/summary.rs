@@ -3,11 +3,12 @@
 use super::care;
 use super::page::{Column, Page};
 use super::study::{Level, Study, failure, values};
-use super::text::{count, escaped, list, plural};
+use super::text::{escaped, list, plural};
 use super::times::common;
 use crate::analysis::wall;
 use crate::record::{Outcome, Record};
 use crate::stats::{Estimate, geometric_mean};
+use crate::text::count;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How a configuration did at one heap size.
@@ -128,6 +129,9 @@ fn measured(study: &Study<'_>, records: &[&Record]) -> String {
 fn standings(page: &mut Page<'_>) -> String {
     let study = page.study;
     let (programs, levels) = common(study);
+    if study.timed.is_empty() {
+        return "<p>All programs served requests at a given rate: see how long these took.</p>\n".into();
+    }
     if programs.is_empty() {
         return "<p>No heap size is common to all programs: configurations are compared by program only.</p>\n".into();
     }

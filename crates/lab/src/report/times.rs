@@ -4,11 +4,12 @@ use super::care;
 use super::page::{Figure, Legend, Page};
 use super::plot::{Plot, band, extent, log_ticks, one_two_five, short, shorts};
 use super::study::{Level, Study, failure, failures, values};
-use super::text::{self, escaped, size};
+use super::text::{self, escaped};
 use crate::analysis::{gc, mutator, wall};
 use crate::compare::Time;
 use crate::record::Record;
 use crate::stats::{Estimate, geometric_mean};
+use crate::text::size;
 use serde_json::{Value, json};
 
 /// What the three panels show, as S. M. Blackburn and K. S. McKinley drew them for Immix.
@@ -44,7 +45,7 @@ pub(super) fn common<'a>(study: &Study<'a>) -> (Vec<&'a str>, Vec<Level>) {
         let axis = study.axis(program);
         !axis.is_empty() && levels.iter().all(|level| axis.contains(level))
     };
-    (study.programs.iter().copied().filter(everywhere).collect(), levels)
+    (study.timed.iter().copied().filter(everywhere).collect(), levels)
 }
 
 /// The least mean total time that a program took in any of the `levels`, in nanoseconds.
@@ -296,14 +297,14 @@ pub(super) fn section(page: &mut Page<'_>) -> String {
     if programs.len() > 1 {
         html += &mean_figure(page, &programs, &levels, &configs);
     }
-    if programs.len() < study.programs.len() && study.programs.len() > 1 {
-        let missing: Vec<&str> = study.programs.iter().copied().filter(|program| !programs.contains(program)).collect();
+    if programs.len() < study.timed.len() && study.timed.len() > 1 {
+        let missing: Vec<&str> = study.timed.iter().copied().filter(|program| !programs.contains(program)).collect();
         html += &format!(
             "<ul class=care><li>Not in the means across programs, since they were not run at each of the sizes: {}.</li></ul>\n",
             escaped(&missing.join(", "))
         );
     }
-    for program in &study.programs {
+    for program in &study.timed {
         html += &program_figure(page, program, &configs);
     }
     html

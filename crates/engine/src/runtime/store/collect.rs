@@ -1,7 +1,7 @@
 //! Allocation, collections, and who watches them: zeal, the verifier, the clock.
 
 use super::StoreOpaque;
-use crate::api::{Before, Clock, Error, Event, HeapMoment, Pauses, Result, Trap};
+use crate::api::{Before, Error, Event, HeapMoment, Pauses, Result, Spans, Trap};
 use crate::runtime::hosts::HostValue;
 use crate::runtime::roots::StoreRoots;
 use crate::runtime::verify::{self, View};
@@ -146,16 +146,16 @@ impl StoreOpaque {
             phase: None,
             start,
             since: start,
-            clock: before.is_some().then(Clock::default),
+            spans: before.is_some().then(Spans::default),
         };
         let mut roots = roots!(self);
         let outcome = self.heap.collect(request, &mut roots, &mut watch);
-        let (pause, clock) = (watch.end() - start, watch.clock.take());
+        let (pause, spans) = (watch.end() - start, watch.spans.take());
         if outcome != Outcome::Refused {
             self.pauses.record(pause);
-            if let (Some(log), Some(before), Some(clock)) = (&mut log, before, clock) {
+            if let (Some(log), Some(before), Some(spans)) = (&mut log, before, spans) {
                 let (after, committed) = (self.heap.counters(), self.memory.committed_bytes());
-                log.collected((request, outcome), (start, pause, clock.spans), before, after, committed);
+                log.collected((request, outcome), (start, pause, spans), before, after, committed);
             }
         }
         self.events = log;
@@ -212,7 +212,7 @@ struct Watch<'a> {
     start: Instant,
     since: Instant,
     /// When somebody wants to know of each phase.
-    clock: Option<Clock>,
+    spans: Option<Spans>,
 }
 
 impl Watch<'_> {
@@ -231,8 +231,8 @@ impl GcEvents for Watch<'_> {
     fn phase(&mut self, phase: Phase) {
         let now = self.end();
         self.phase = Some(phase);
-        if let Some(clock) = &mut self.clock {
-            clock.phase(phase, now - self.start);
+        if let Some(spans) = &mut self.spans {
+            spans.push(phase, now - self.start);
         }
     }
 }

@@ -22,9 +22,9 @@ const UNITS: [(&str, u64); 10] = [
 /// What sizes look like, when `text` does not.
 ///
 /// ```
-/// assert_eq!(gleaner::text::parse_size("64MiB"), Ok(64 << 20));
-/// assert_eq!(gleaner::text::parse_size("0.5k"), Ok(512));
-/// assert!(gleaner::text::parse_size("64 parsecs").unwrap_err().contains("KiB"));
+/// assert_eq!(lab::text::parse_size("64MiB"), Ok(64 << 20));
+/// assert_eq!(lab::text::parse_size("0.5k"), Ok(512));
+/// assert!(lab::text::parse_size("64 parsecs").unwrap_err().contains("KiB"));
 /// ```
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || {
@@ -50,9 +50,9 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 ///
 /// ```
 /// use std::time::Duration;
-/// assert_eq!(gleaner::text::parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
-/// assert_eq!(gleaner::text::parse_duration("2m"), Ok(Duration::from_secs(120)));
-/// assert!(gleaner::text::parse_duration("90").unwrap_err().contains("90s"));
+/// assert_eq!(lab::text::parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+/// assert_eq!(lab::text::parse_duration("2m"), Ok(Duration::from_secs(120)));
+/// assert!(lab::text::parse_duration("90").unwrap_err().contains("90s"));
 /// ```
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, f64); 5] = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
@@ -70,8 +70,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// `1.5 MiB`: three digits or so, in the largest unit that leaves a whole part.
 ///
 /// ```
-/// assert_eq!(gleaner::text::size(1000), "1000 B");
-/// assert_eq!(gleaner::text::size(3 << 19), "1.50 MiB");
+/// assert_eq!(lab::text::size(1000), "1000 B");
+/// assert_eq!(lab::text::size(3 << 19), "1.50 MiB");
 /// ```
 pub fn size(bytes: u64) -> String {
     let Some((unit, scale)) =
@@ -87,8 +87,8 @@ pub fn size(bytes: u64) -> String {
 /// `1,234,567`.
 ///
 /// ```
-/// assert_eq!(gleaner::text::count(1234567), "1,234,567");
-/// assert_eq!(gleaner::text::count(12), "12");
+/// assert_eq!(lab::text::count(1234567), "1,234,567");
+/// assert_eq!(lab::text::count(12), "12");
 /// ```
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -106,8 +106,8 @@ pub fn count(n: u64) -> String {
 ///
 /// ```
 /// use std::time::Duration;
-/// assert_eq!(gleaner::text::duration(Duration::from_nanos(12_345_678)), "12.3 ms");
-/// assert_eq!(gleaner::text::duration(Duration::ZERO), "0 ns");
+/// assert_eq!(lab::text::duration(Duration::from_nanos(12_345_678)), "12.3 ms");
+/// assert_eq!(lab::text::duration(Duration::ZERO), "0 ns");
 /// ```
 pub fn duration(duration: Duration) -> String {
     let nanos = duration.as_nanos() as f64;
@@ -128,7 +128,7 @@ pub fn duration(duration: Duration) -> String {
 /// Texts side by side, in columns of `width` characters with a rule between them: longer lines are cut, with `…`.
 ///
 /// ```
-/// assert_eq!(gleaner::text::side_by_side(&["a\nb", "c"], 3), "a   │ c\nb   │\n");
+/// assert_eq!(lab::text::side_by_side(&["a\nb", "c"], 3), "a   │ c\nb   │\n");
 /// ```
 pub fn side_by_side(texts: &[impl AsRef<str>], width: usize) -> String {
     let mut columns: Vec<_> = texts.iter().map(|text| text.as_ref().lines()).collect();
@@ -156,8 +156,8 @@ fn fit(line: &str, width: usize) -> String {
 /// What there is, as the end of a sentence: ``` `a`, `b` and `c` ```, or `none`.
 ///
 /// ```
-/// assert_eq!(gleaner::text::list(["a", "b", "c"]), "`a`, `b` and `c`");
-/// assert_eq!(gleaner::text::list([""; 0]), "none");
+/// assert_eq!(lab::text::list(["a", "b", "c"]), "`a`, `b` and `c`");
+/// assert_eq!(lab::text::list([""; 0]), "none");
 /// ```
 pub fn list(items: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let quoted: Vec<String> = items.into_iter().map(|item| format!("`{}`", item.as_ref())).collect();
