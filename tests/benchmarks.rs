@@ -62,10 +62,15 @@ fn the_head_of_a_file_has_the_results_that_are_listed() {
         for (parameter, result) in program["parameter"]["small_results"].as_object().into_iter().flatten() {
             calls.push(format!("run_with({}, {parameter}) = {result}", program["small"]));
         }
+        for (second, result) in program["second"]["small_results"].as_object().into_iter().flatten() {
+            let (small, first) = (&program["small"], &program["parameter"]["default"]);
+            calls.push(format!("run_with_both({small}, {first}, {second}) = {result}"));
+        }
         for call in calls {
             assert!(expect.contains(&call), "the head of {file} does not have {call}, but {expect}");
         }
         assert_eq!(program["parameter"].is_object(), head.contains("Parameter"), "{file}");
+        assert_eq!(program["second"].is_object(), head.contains("Second parameter"), "{file}");
         for word in ["Stresses: ", "Knob: ", "Self-check: "] {
             assert!(head.contains(word), "the head of {file} has no {word}");
         }
@@ -75,8 +80,11 @@ fn the_head_of_a_file_has_the_results_that_are_listed() {
 #[test]
 fn the_readme_has_a_row_for_each_parameter() {
     let readme = read(folder("programs/README.md"));
-    for program in listed() {
-        let Some(parameter) = program["parameter"].as_object() else { continue };
+    let listed = listed();
+    let parameters =
+        listed.iter().flat_map(|program| [(program, &program["parameter"]), (program, &program["second"])]);
+    for (program, parameter) in parameters {
+        let Some(parameter) = parameter.as_object() else { continue };
         let values: Vec<&str> = parameter["small_results"].as_object().unwrap().keys().map(String::as_str).collect();
         let row = format!(
             "| `{}` | {} | {} | ",

@@ -25,7 +25,7 @@ impl Run {
 
     /// Whether it is a benchmark with a parameter beside the size.
     pub fn has_parameter(&self) -> bool {
-        self.options.iter().any(|option| option == "run_with")
+        self.options.iter().any(|option| option.starts_with("run_with"))
     }
 
     /// Runs it with more options.
@@ -91,6 +91,11 @@ pub fn benchmarks(only_heap: bool) -> Vec<Run> {
         runs.push(Run::new(&["--invoke", "run"], file.clone(), &[&size], result));
         for (parameter, result) in program["parameter"]["small_results"].as_object().into_iter().flatten() {
             runs.push(Run::new(&["--invoke", "run_with"], file.clone(), &[&size, parameter], format!("{result}\n")));
+        }
+        let first = program["parameter"]["default"].to_string();
+        for (second, result) in program["second"]["small_results"].as_object().into_iter().flatten() {
+            let args = [size.as_str(), first.as_str(), second.as_str()];
+            runs.push(Run::new(&["--invoke", "run_with_both"], file.clone(), &args, format!("{result}\n")));
         }
     }
     runs

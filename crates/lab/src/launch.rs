@@ -91,6 +91,7 @@ impl Launcher {
             sha256: self.hash(&job.program.file).unwrap_or_default(),
             function: job.program.function.clone(),
             args: job.program.args.clone(),
+            parameters: job.program.parameters.clone(),
         };
         let answer = self.answer(job)?;
         // An executable that is not there is told by the record's error.

@@ -397,6 +397,7 @@ mod tests {
             file: "x.wat".into(),
             function: "run".into(),
             args: vec![],
+            parameters: vec![],
             expected: Expected::Unknown,
             serves: false,
             rate: None,
@@ -409,6 +410,19 @@ mod tests {
 
     fn minima(all: &[(&str, &str, u64)]) -> Minima {
         all.iter().map(|(program, gc, bytes)| ((program.to_string(), gc.to_string()), *bytes)).collect()
+    }
+
+    #[test]
+    fn the_plans_beside_the_programs_are_of_them() {
+        let benches = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches"));
+        let set = Set::open(benches).unwrap();
+        let files: Vec<PathBuf> =
+            benches.join("plans").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!files.is_empty());
+        for file in files {
+            let plan = Plan::read(&file).unwrap();
+            assert_eq!(plan.programs(&set).unwrap().len(), plan.programs.len(), "{}", file.display());
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The benchmark programs, as the lists beside them name them, and any others.
 
 use anyhow::{Context, bail};
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -11,7 +10,8 @@ use std::path::{Path, PathBuf};
 /// A program, as a job runs it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Program {
-    /// Its name, with its size unless that is the listed one: `splay`, `splay=500`, `survive=1200000,50`.
+    /// Its name, with its size unless that is the listed one, and its parameters: `splay`, `splay=500`,
+    /// `survive=1200000,50`.
     pub name: String,
     /// The module, in either format.
     pub file: PathBuf,
@@ -19,6 +19,9 @@ pub struct Program {
     pub function: String,
     /// What it gets.
     pub args: Vec<String>,
+    /// What its parameters mean: of the arguments behind the first, where they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<String>,
     /// What must come of it.
     pub expected: Expected,
     /// Whether it serves requests: exports `setup: (i32) -> ()` and `request: (i32) -> i32` beside its function.
@@ -105,9 +108,17 @@ struct Listed {
     small_result: i32,
     default: i32,
     default_result: i32,
-    parameter: Option<IgnoredAny>,
+    /// `run_with`'s.
+    parameter: Option<Parameter>,
+    /// `run_with_both`'s, beside that one.
+    second: Option<Parameter>,
     #[serde(default)]
     serves: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Parameter {
+    means: String,
 }
 
 fn makes_objects() -> bool {
@@ -235,10 +246,12 @@ impl Set {
     fn written(&self, name: &str, n: Option<&str>, size: Size) -> Option<anyhow::Result<Program>> {
         let listed = self.listed.iter().find(|program| program.name == name)?;
         let file = self.folder.join("programs").join(&listed.file);
+        let parameters: Vec<&Parameter> = listed.parameter.iter().chain(&listed.second).collect();
         let program = |name: &str, function: &str, args: Vec<String>, expected| Program {
             name: name.into(),
             file,
             function: function.into(),
+            parameters: parameters.iter().take(args.len() - 1).map(|parameter| parameter.means.clone()).collect(),
             args,
             expected,
             serves: listed.serves,
@@ -264,9 +277,16 @@ impl Set {
                 let expected = known.map_or(Expected::Unknown, |(_, result)| Expected::Result(*result));
                 Ok(program(&label, "run", args, expected))
             }
-            2 if listed.parameter.is_some() => Ok(program(&label, "run_with", args, Expected::Unknown)),
-            2 => Err(anyhow::anyhow!("`{label}`: `{name}` has no parameter beside its size")),
-            _ => Err(anyhow::anyhow!("`{label}`: a size, or a size and a parameter, go behind `{name}=`")),
+            2 if !parameters.is_empty() => Ok(program(&label, "run_with", args, Expected::Unknown)),
+            3 if parameters.len() == 2 => Ok(program(&label, "run_with_both", args, Expected::Unknown)),
+            _ => Err(anyhow::anyhow!(
+                "`{label}`: a size goes behind `{name}=`, and {}",
+                match parameters.len() {
+                    0 => "no parameter, since it has none",
+                    1 => "its parameter if need be",
+                    _ => "one or both of its parameters if need be",
+                }
+            )),
         })
     }
 
@@ -286,6 +306,7 @@ impl Set {
             file,
             function: "run".into(),
             args: vec![n],
+            parameters: Vec::new(),
             expected,
             serves: false,
             rate: None,
@@ -300,6 +321,7 @@ impl Set {
             file,
             function: "_start".into(),
             args: args.to_vec(),
+            parameters: Vec::new(),
             expected,
             serves: false,
             rate: None,
@@ -334,7 +356,16 @@ fn file(spec: &str) -> anyhow::Result<Program> {
     if !file.is_file() {
         bail!("there is no file {}", file.display());
     }
-    Ok(Program { name: spec.into(), file, function, args, expected: Expected::Unknown, serves: false, rate: None })
+    Ok(Program {
+        name: spec.into(),
+        file,
+        function,
+        args,
+        parameters: Vec::new(),
+        expected: Expected::Unknown,
+        serves: false,
+        rate: None,
+    })
 }
 
 /// SHA-256 of a file, in hexadecimal digits.
@@ -387,6 +418,11 @@ mod tests {
         assert_eq!(one("splay=501").expected, Expected::Unknown);
         let survive = one("survive=1000,50");
         assert_eq!((survive.function.as_str(), survive.args.len()), ("run_with", 2));
+        assert_eq!(survive.parameters, ["how many of 100 objects are kept"]);
+        let both = one("survive_mutate=1000,50,400");
+        assert_eq!((both.name.as_str(), both.function.as_str()), ("survive_mutate=1000,50,400", "run_with_both"));
+        assert_eq!((both.args.join(" ").as_str(), both.parameters.len()), ("1000 50 400", 2));
+        assert_eq!(one("survive_mutate=1000,50").function, "run_with");
         let requests = one("requests=2000@50");
         assert_eq!(
             (requests.name.as_str(), requests.rate, requests.args[0].as_str()),
@@ -398,6 +434,8 @@ mod tests {
             "nothing",
             "moonbit/nothing",
             "splay=1,2,3",
+            "survive=1,2,3",
+            "survive_mutate=1,2,3,4",
             "nothing.wasm",
             "splay@5",
             "requests@",

@@ -122,6 +122,9 @@ pub struct ProgramFile {
     pub function: String,
     /// What it was given.
     pub args: Vec<String>,
+    /// What the arguments behind the first mean, where that is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<String>,
 }
 
 /// The heap that was allowed.
@@ -343,7 +346,13 @@ pub(crate) mod samples {
                 memory_bytes: 1 << 30,
                 load: 0.0,
             },
-            program: ProgramFile { file: "p.wat".into(), sha256: "11".into(), function: "run".into(), args: vec![] },
+            program: ProgramFile {
+                file: "p.wat".into(),
+                sha256: "11".into(),
+                function: "run".into(),
+                args: vec![],
+                parameters: vec![],
+            },
             heap: Heap { gc: config.into(), policy: "fixed".into(), multiple: None, minimum_bytes: None },
             options: Options {
                 warmup: Warmup::First(0),
