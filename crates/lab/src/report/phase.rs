@@ -1,4 +1,5 @@
-//! The phase diagram: which collector wins, by a program's parameter and the heap's size.
+//! The phase diagram: which collector wins, by a program's parameters and the heap's size. The first parameter and the heap are axes; for
+//! each value of the others there is a plot.
 
 use super::care;
 use super::page::{Figure, Legend, Page};
@@ -11,18 +12,56 @@ use crate::stats::{Estimate, LEVEL, Ratio};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Programs that differ in their first parameter alone: `survive=40000,P`, or `name=N,P,Q` for one Q.
+/// Programs that differ in their first parameter alone, by it.
 type Family<'a> = BTreeMap<i64, &'a str>;
 
+/// What the members of a family have in common: `survive=40000,P`, or `name=N,P,Q` for one Q.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Common<'a> {
+    name: &'a str,
+    size: i64,
+    others: Vec<i64>,
+}
+
+impl Common<'_> {
+    /// As in `name=N,P,50`.
+    fn label(&self) -> String {
+        let others: String = self.others.iter().map(|number| format!(",{number}")).collect();
+        format!("{}={},P{others}", self.name, self.size)
+    }
+
+    /// The label, and what the other parameters are, by what they mean.
+    fn title(&self, meanings: &[String]) -> String {
+        let others = self.others.iter().zip(meanings.iter().skip(1));
+        let others: Vec<String> = others.map(|(number, means)| with_value(means, *number)).collect();
+        [vec![self.label()], others].concat().join(" – ")
+    }
+}
+
+/// What a parameter means, with its value before the unit: `mutation (writes)` becomes `mutation 50 (writes)`.
+fn with_value(means: &str, value: i64) -> String {
+    match means.split_once(" (") {
+        Some((name, unit)) => format!("{name} {value} ({unit}"),
+        None => format!("{means}: {value}"),
+    }
+}
+
+/// What the parameters of a family's programs mean, where all records of them agree.
+fn meanings<'a>(study: &Study<'a>, family: &Family<'_>) -> &'a [String] {
+    let mut records = family.values().flat_map(|program| study.program(program));
+    let first = records.next().map_or(&[][..], |record| record.program.parameters.as_slice());
+    if records.all(|record| record.program.parameters == first) { first } else { &[] }
+}
+
 /// The families among `programs` that have two members at least, by what they have in common.
-pub(super) fn families<'a>(programs: &[&'a str]) -> BTreeMap<String, Family<'a>> {
-    let mut families: BTreeMap<String, Family<'a>> = BTreeMap::new();
+pub(super) fn families<'a>(programs: &[&'a str]) -> BTreeMap<Common<'a>, Family<'a>> {
+    let mut families: BTreeMap<Common<'a>, Family<'a>> = BTreeMap::new();
     for program in programs {
         let Some((name, arguments)) = program.split_once('=') else { continue };
         let numbers: Option<Vec<i64>> = arguments.split(',').map(|number| number.parse().ok()).collect();
-        if let Some([size, parameter, rest @ ..]) = numbers.as_deref() {
-            let rest: String = rest.iter().map(|number| format!(",{number}")).collect();
-            families.entry(format!("{name}={size},P{rest}")).or_default().insert(*parameter, program);
+        if let Some([size, parameter, others @ ..]) = numbers.as_deref() {
+            let common = Common { name, size: *size, others: others.to_vec() };
+            families.entry(common).or_default().insert(*parameter, program);
         }
     }
     families.retain(|_, family| family.len() > 1);
@@ -131,8 +170,9 @@ fn bars(squares: &[&Square], text: Vec<String>, marker: Value, config: Option<us
 }
 
 /// The diagram of one family.
-fn plot(page: &Page<'_>, name: &str, family: &Family<'_>) -> Plot {
+fn plot(page: &Page<'_>, common: &Common<'_>, family: &Family<'_>) -> Plot {
     let study = page.study;
+    let meanings = meanings(study, family);
     let mut levels: Vec<Level> = family.values().flat_map(|program| study.axis(program)).collect();
     levels.sort();
     levels.dedup();
@@ -164,10 +204,11 @@ fn plot(page: &Page<'_>, name: &str, family: &Family<'_>) -> Plot {
         Level::Multiple(multiple) => short(*multiple).to_string(),
         level => level.to_string(),
     });
-    let layout = json!({"xaxis": axis("parameter P", family.keys().map(i64::to_string).collect()), "yaxis": axis(size, labels.collect()),
+    let parameter = meanings.first().map_or_else(|| "parameter P".into(), |means| format!("P: {}", escaped(means)));
+    let layout = json!({"xaxis": axis(&parameter, family.keys().map(i64::to_string).collect()), "yaxis": axis(size, labels.collect()),
         "barmode": "overlay", "bargap": 0});
     let height = 90 + 44 * levels.len().clamp(3, 16) as u32;
-    Plot { title: name.into(), layout, variants: vec![traces(page, &squares)], height }
+    Plot { title: common.title(meanings), layout, variants: vec![traces(page, &squares)], height }
 }
 
 /// The section; `None` without programs that differ in a parameter.
@@ -177,19 +218,19 @@ pub(super) fn section(page: &mut Page<'_>) -> Option<String> {
     if families.is_empty() {
         return None;
     }
-    let plots: Vec<Plot> = families.iter().map(|(name, family)| plot(page, name, family)).collect();
+    let plots: Vec<Plot> = families.iter().map(|(common, family)| plot(page, common, family)).collect();
     let programs = || families.values().flat_map(|family| family.values());
     let records: Vec<&Record> = programs().flat_map(|program| study.program(program)).collect();
     let competing = |config: &usize| !study.is_baseline(study.configs[*config]);
     let figure = Figure {
         id: "phase-all".into(),
-        columns: plots.len().clamp(1, 2),
+        columns: columns(&families),
         plots,
         legend: Legend::Areas,
         configs: (0..study.configs.len()).filter(competing).collect(),
         caption: format!(
             "Which collector wins: the least mean total time, by the program's parameter P and the heap's size, and by how much it is ahead of the
-            second. Striped, and marked ≈: the 95 % interval of their ratio (Welch's, of logarithms) includes 1, so that chance may have
+            second; a plot for each value of other parameters. Striped, and marked ≈: the 95 % interval of their ratio (Welch's, of logarithms) includes 1, so that chance may have
             decided. What ran in the largest heap alone does not compete. {}",
             significance(study, &families)
         ),
@@ -200,8 +241,14 @@ pub(super) fn section(page: &mut Page<'_>) -> Option<String> {
     Some(page.figure(figure))
 }
 
+/// How many plots stand beside each other: squares have room for a configuration's name.
+fn columns(families: &BTreeMap<Common<'_>, Family<'_>>) -> usize {
+    let widest = families.values().map(BTreeMap::len).max().unwrap_or_default();
+    families.len().clamp(1, if widest <= 4 { 3 } else { 2 })
+}
+
 /// How the squares are divided among configurations, in words.
-fn significance(study: &Study<'_>, families: &BTreeMap<String, Family<'_>>) -> String {
+fn significance(study: &Study<'_>, families: &BTreeMap<Common<'_>, Family<'_>>) -> String {
     let (mut wins, mut ties): (BTreeMap<&str, usize>, usize) = (BTreeMap::new(), 0);
     let mut widest: Option<(f64, String)> = None;
     for program in families.values().flat_map(|family| family.values()) {
@@ -245,11 +292,35 @@ mod tests {
             "both=1,2,3",
             "both=1,4,3",
             "both=1,2,9",
+            "both=1,2,20",
+            "both=1,4,20",
             "file.wasm=x,1",
         ]);
-        let names: Vec<&str> = families.keys().map(String::as_str).collect();
-        assert_eq!(names, ["both=1,P,3", "survive=40,P"]);
-        assert_eq!(families["survive=40,P"].keys().collect::<Vec<_>>(), [&0, &50]);
+        let names: Vec<String> = families.keys().map(Common::label).collect();
+        assert_eq!(names, ["both=1,P,3", "both=1,P,20", "survive=40,P"], "numbers are in the order of numbers");
+        assert_eq!(families.values().next_back().unwrap().keys().collect::<Vec<_>>(), [&0, &50]);
+    }
+
+    #[test]
+    fn parameters_are_called_by_what_records_say_that_they_mean() {
+        let titles = |change: fn(&mut Record)| {
+            let mut records: Vec<Record> =
+                ["p=1,2,50", "p=1,3,50"].map(|program| run(program, "a", Some(2.0), 0, 1000, 0)).into();
+            for record in &mut records {
+                record.program.parameters = vec!["survival (%)".into(), "writes (of < 100)".into()];
+            }
+            change(&mut records[0]);
+            let read = read(records);
+            let study = Study::new(&read);
+            let mut page = Page::new(&study);
+            let html = section(&mut page).unwrap();
+            let title = html.split("<h4>").nth(1).unwrap().split("</h4>").next().unwrap().to_string();
+            (title, page.plots()[0]["layout"]["xaxis"]["title"]["text"].as_str().unwrap().to_string())
+        };
+        let named = titles(|_| {});
+        assert_eq!(named, ("p=1,P,50 – writes 50 (of &lt; 100)".into(), "P: survival (%)".into()));
+        let unnamed = titles(|record| record.program.parameters.clear());
+        assert_eq!(unnamed, ("p=1,P,50".into(), "parameter P".into()), "records of two formats are together");
     }
 
     #[test]
