@@ -129,6 +129,7 @@ impl GenerationalHeap {
             if young || !self.growth.is_desperate() {
                 return None;
             }
+            self.space.keep_headroom();
             let index = self.space.region.take(&mut self.space.pages, new.size as u32)?;
             if new.host.is_some() {
                 self.hosts.add(index);
@@ -317,8 +318,10 @@ impl GenerationalHeap {
     fn collect_all(&mut self, program: &mut dyn Roots, events: &mut dyn GcEvents) -> u64 {
         self.remembered.forget();
         // Candidates may take what young objects leave even if they all survive.
+        let desperate = self.growth.is_desperate();
+        self.space.use_headroom(desperate);
         let (young, room) = (self.young(), self.spare());
-        self.space.begin(room, self.aged, self.growth.is_desperate());
+        self.space.begin(room, self.aged, desperate);
         let GenerationalHeap { shapes, space, remembered, hosts, tally, .. } = self;
         let bits = remembered.armed_bits(false);
         let moves = Moves { outside: |object| young.contains(object), room, bits };

@@ -93,7 +93,11 @@ impl ImmixHeap {
     }
 
     fn new_block(&mut self) -> Option<Range<u32>> {
-        self.growth.allows(self.since(), BLOCK as u64).then(|| self.space.region.take_block(&mut self.space.pages))?
+        if !self.growth.allows(self.since(), BLOCK as u64) {
+            return None;
+        }
+        self.space.keep_headroom();
+        self.space.region.take_block(&mut self.space.pages)
     }
 
     fn use_up(&mut self, objects: Range<u32>) {
@@ -130,7 +134,9 @@ impl GcHeap for ImmixHeap {
         events.phase(Phase::Stop);
         self.growth.sizer().stop();
         let since = self.since();
-        let (room, desperate) = (self.space.pages.free_bytes(), self.growth.is_desperate());
+        let desperate = self.growth.is_desperate();
+        self.space.use_headroom(desperate);
+        let room = self.space.pages.free_bytes();
         self.space.begin(room, 0, desperate);
         let nothing = Moves { outside: |_| false, room: u64::MAX, bits: 0 };
         let (objects, live) = match self.threads > 1 && !self.space.region.is_evacuating() {

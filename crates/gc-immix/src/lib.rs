@@ -6,7 +6,8 @@
 //!    that the hole is used for what fits. Objects of more than 8 KiB have pages of their own.
 //! 3. A collection traces from the roots and marks objects, and the lines that they are on.
 //! 4. When the heap is in pieces, blocks with many holes become candidates before the trace, and their objects are moved to
-//!    empty blocks while they are traced, as long as there is room (*opportunistic evacuation*): marking and copying are one pass.
+//!    empty blocks while they are traced, as long as there is room (*opportunistic evacuation*): marking and copying are one pass. When few
+//!    bytes live on many lines, the candidates are the blocks with the fewest. A fortieth of the heap is kept free for that.
 //!    Without candidates the trace can be shared by several threads (`threads`).
 //! 5. A sweep looks at the lines, not at the objects: blocks without a marked line are free, runs of unmarked lines are holes.
 //!

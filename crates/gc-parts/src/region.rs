@@ -190,6 +190,23 @@ impl Region {
         self.evacuating = !order.is_empty();
     }
 
+    /// Before a trace: makes blocks candidates for evacuation, those with the fewest bytes of `live` objects first, as long as these come to
+    /// no more than `room` bytes with what blocks have left when the next object does not fit. Not those that are half full or were empty at
+    /// the last sweep. This is for objects that are few but on every line: there are no holes between them.
+    pub fn choose_sparse(&mut self, room: u64, live: impl Fn(Range<u32>) -> u64) {
+        let swept = (0..self.blocks.len()).filter(|i| self.blocks[*i].marked > 0);
+        let mut order: Vec<(u64, usize)> = swept.map(|i| (live(range(i as u32)), i)).collect();
+        order.retain(|(live, _)| *live < BLOCK as u64 / 2);
+        order.sort_unstable();
+        let mut left = room;
+        for (live, i) in order {
+            let Some(rest) = left.checked_sub(with_waste(live)) else { break };
+            left = rest;
+            self.blocks[i].evacuate = true;
+            self.evacuating = true;
+        }
+    }
+
     /// Whether any block is a candidate: if not, nothing moves in this collection.
     #[inline]
     pub fn is_evacuating(&self) -> bool {
@@ -301,6 +318,11 @@ fn lines_of(index: u32, bytes: u64) -> impl Iterator<Item = u32> {
     (index >> LINE_SHIFT..=last >> LINE_SHIFT).map(|line| line << LINE_SHIFT)
 }
 
+/// Bytes of blocks that objects of so many bytes may take: a block may have a quarter left when the next object does not fit.
+pub fn with_waste(bytes: u64) -> u64 {
+    bytes * 4 / 3
+}
+
 /// The indices of a block.
 fn range(number: u32) -> Range<u32> {
     number << BLOCK_SHIFT..(number + 1) << BLOCK_SHIFT
@@ -357,5 +379,24 @@ mod tests {
         region.lines().mark(to, 64);
         region.sweep(&mut pages);
         assert_eq!((region.bytes(), region.is_evacuating()), (2 * BLOCK as u64, false));
+    }
+
+    #[test]
+    fn blocks_without_holes_are_candidates_when_little_lives_on_them() {
+        let (mut region, mut pages) = region();
+        let blocks: Vec<_> = (0..4).map(|_| region.take_block(&mut pages).unwrap()).collect();
+        region.unmark();
+        blocks[..3].iter().for_each(|block| region.lines().mark(block.start, BLOCK as u64));
+        region.sweep(&mut pages);
+        assert_eq!(region.take_block(&mut pages), Some(blocks[3].clone()));
+        // The last block was empty at the sweep.
+        let live =
+            |block: Range<u32>| [6000, BLOCK as u64 / 2, 3000, 0][blocks.iter().position(|b| *b == block).unwrap()];
+        region.choose_sparse(with_waste(3000) + with_waste(6000) - 1, live);
+        let candidates: Vec<bool> = blocks.iter().map(|b| region.is_candidate(b.start + 8)).collect();
+        assert_eq!((candidates.as_slice(), region.is_evacuating()), (&[false, false, true, false][..], true));
+        region.choose_sparse(u64::MAX, live);
+        let candidates: Vec<bool> = blocks.iter().map(|b| region.is_candidate(b.start + 8)).collect();
+        assert_eq!(candidates, [true, false, true, false], "a block that is half full stays where it is");
     }
 }

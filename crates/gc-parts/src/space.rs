@@ -13,7 +13,7 @@ use crate::mark::{MarkStack, Marks};
 use crate::object::at;
 use crate::pages::Pages;
 use crate::parallel;
-use crate::region::Region;
+use crate::region::{BLOCK, Region, with_waste};
 use crate::roots::update_roots;
 use crate::tally::Tally;
 use gc_api::{
@@ -25,6 +25,12 @@ use std::sync::Arc;
 
 /// The space is in pieces when more than this part of its blocks' bytes was in holes after the last collection.
 const IN_PIECES: u64 = 4;
+
+/// Objects are sparse when less than this part of the marked lines' bytes was theirs after the last collection.
+const SPARSE: u64 = 2;
+
+/// Heaps of so many blocks and more put this part of their memory aside for evacuation.
+const HEADROOM: (u64, u64) = (16, 40);
 
 /// When blocks are evacuated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +89,10 @@ pub struct MarkRegion {
     pub large: Large,
     /// Of all of its objects, as of the last trace.
     pub marks: Marks,
+    /// Bytes of objects in blocks, as of the last trace.
+    live: u64,
+    /// Blocks that only a collection uses.
+    headroom: Vec<Range<u32>>,
     stack: MarkStack,
     defrag: Defrag,
     always_move: bool,
@@ -105,6 +115,8 @@ impl MarkRegion {
             region: Region::new(memory)?,
             large: Large::default(),
             marks: Marks::new(memory)?,
+            live: 0,
+            headroom: Vec::new(),
             stack: MarkStack::new(stack),
             defrag,
             always_move: limits.always_move && defrag != Defrag::Never,
@@ -118,7 +130,32 @@ impl MarkRegion {
         self.pages.reset();
         self.region.reset();
         self.large = Large::default();
+        (self.live, self.headroom) = (0, Vec::new());
         self.stack.reset();
+    }
+
+    /// Puts blocks aside, if there is little left that the heap could have, so that a collection can move what is on blocks with little on them. Small heaps
+    /// have none to spare.
+    pub fn keep_headroom(&mut self) {
+        let ((blocks, part), limit, block) = (HEADROOM, self.memory.limit_bytes(), BLOCK as u64);
+        let wanted = if limit < blocks * block { 0 } else { (limit / part).div_ceil(block) as usize };
+        let left = self.pages.free_bytes() + self.memory.limit() - self.memory.committed();
+        let is_short = left < (wanted + 2) as u64 * block;
+        while self.headroom.len() < wanted && is_short && self.defrag != Defrag::Never {
+            let Some(block) = self.pages.take(block, BLOCK) else { break };
+            self.headroom.push(block);
+        }
+    }
+
+    /// Before a collection: these blocks are there to be used, unless everything is to move, for which there is never enough.
+    pub fn use_headroom(&mut self, desperate: bool) {
+        if desperate || !self.moves_all() {
+            self.headroom.drain(..).for_each(|block| self.pages.give(block));
+        }
+    }
+
+    fn moves_all(&self) -> bool {
+        self.always_move || self.defrag == Defrag::Always
     }
 
     /// Bytes that objects keep from others: on lines that were marked at the last sweep, and on pages of their own.
@@ -143,10 +180,21 @@ impl MarkRegion {
     pub fn begin(&mut self, room: u64, filled: u64, desperate: bool) {
         let holes = self.region.bytes().saturating_sub(self.region.marked_bytes() + filled);
         let in_pieces = holes > self.region.bytes() / IN_PIECES;
+        let sparse = self.live < self.region.marked_bytes() / SPARSE;
         match self.defrag {
             Defrag::Never => {}
-            _ if self.always_move || self.defrag == Defrag::Always => self.region.choose_candidates(u64::MAX, true),
-            _ if in_pieces || desperate => self.region.choose_candidates(room, false),
+            _ if self.moves_all() && !desperate => self.region.choose_candidates(u64::MAX, true),
+            _ if sparse || desperate => {
+                let live = |block| {
+                    let sizes = self.marks.iter(block).map(|index| self.shapes.size_of(&self.memory, &at(index)));
+                    sizes.sum()
+                };
+                // A block that is not emptied is not gained, and what was allocated since then lives on these blocks, too; but not when the
+                // last collection found no room for anything.
+                let blocks = room - room % BLOCK as u64;
+                self.region.choose_sparse(if desperate { blocks } else { blocks / 2 }, live);
+            }
+            _ if in_pieces => self.region.choose_candidates(room, false),
             _ => {}
         }
         self.region.blocks().for_each(|block| self.marks.clear(block));
@@ -181,8 +229,7 @@ impl MarkRegion {
                     return object;
                 }
                 let bytes = shapes.size_by_header(memory, object, header) as u32;
-                // A block may have a quarter left when the next object does not fit.
-                let with_waste = bytes as u64 * 4 / 3;
+                let with_waste = with_waste(bytes as u64);
                 if is_outside || with_waste <= room && region.is_candidate(object) {
                     if let Some(to) = region.take(pages, bytes) {
                         room -= if is_outside { 0 } else { with_waste };
@@ -197,7 +244,7 @@ impl MarkRegion {
             stack.push(object, |object| marks.mark(object));
             object
         };
-        let (mut objects, mut live) = (0, 0);
+        let (mut objects, mut live) = (0u64, 0u64);
         let mut scanned = |object: u32, bytes: u64| {
             lines.mark(object, bytes);
             scanned(object);
@@ -215,6 +262,7 @@ impl MarkRegion {
         events.phase(Phase::Trace);
         stack.drain(memory, shapes, all, visit, scanned);
         tally.traced += objects;
+        self.live = live;
         (objects, live)
     }
 
@@ -238,6 +286,7 @@ impl MarkRegion {
         let mark = |object, bytes| lines.mark(object, bytes);
         let (objects, live) = parallel::trace(&self.memory, &self.shapes, &self.marks, grey, threads, mark);
         tally.traced += objects;
+        self.live = live;
         (objects, live)
     }
 
@@ -247,6 +296,7 @@ impl MarkRegion {
         hosts.sweep(memory, |host| forwarded(memory, host).or(marks.get(host).then_some(host)));
         large.sweep(memory, shapes, pages, marks);
         region.sweep(pages);
+        self.live = self.live.saturating_sub(large.bytes());
     }
 
     // What is where.
@@ -261,7 +311,7 @@ impl MarkRegion {
         let mut spaces = Spaces::default();
         spaces.add(RegionState::Free, self.pages.runs().chain([nursery.clone()]));
         spaces.add(RegionState::Holes, self.region.blocks());
-        spaces.add(RegionState::Reserved, [survivors.clone()]);
+        spaces.add(RegionState::Reserved, self.headroom.iter().cloned().chain([survivors.clone()]));
         let state = |index, _| match self.marks.get(index) {
             _ if survivors.contains(&index) => RegionState::Survivor,
             _ if self.large.find(index) == Some(index) => RegionState::Large,
