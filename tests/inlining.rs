@@ -202,3 +202,35 @@ fn calls_of_small_functions_are_gone_unless_they_are_wanted() {
     assert_eq!((calls("deep", false), calls("deep", true)), (2, 0));
     assert_eq!((calls("onces", false), calls("onces", true)), (1, 0), "called from one place only");
 }
+
+/// Functions that every call took in are not compiled, unless something else can reach them; and they are validated.
+#[test]
+fn what_is_inlined_everywhere_has_no_code_of_its_own() {
+    let gc = || COLLECTORS[0].with(&Default::default()).unwrap();
+    let bytes = |inline, more: &str| {
+        let engine = Engine::with_config(Config::new(gc()).inline_calls(inline)).unwrap();
+        let text = format!(
+            r#"(module
+              (func $inner (param i32) (result i32) (i32.mul (local.get 0) (i32.const 3)))
+              (func $outer (param i32) (result i32) 
+                (i32.add (i32.div_s (call $inner (local.get 0)) (local.get 0)) (call $inner (i32.const 5))))
+              (func (export "run") (param i32) (result i32) (i32.add (call $outer (local.get 0)) (call $outer (i32.const 1))))
+              {more})"#
+        );
+        let module = Module::new(&engine, text.as_bytes())?;
+        let mut store = Store::new(&engine, ())?;
+        let instance = Instance::new(&mut store, &module, &[])?;
+        let run = instance.get_typed_func::<i32, i32>(&mut store, "run")?;
+        assert_eq!(run.call(&mut store, 2)?, 36);
+        Ok::<usize, engine::Error>(module.code_bytes())
+    };
+    let alone = bytes(true, "").unwrap();
+    assert!(bytes(true, "(elem declare func $outer)").unwrap() > alone, "a reference to it can be made");
+    assert!(bytes(true, r#"(export "outer" (func $outer))"#).unwrap() > alone, "the host can call it");
+    assert!(bytes(true, "(start $void) (func $void)").unwrap() > alone, "it is called at the start");
+    let uncalled = bytes(true, "(func $uncalled (param i32) (result i32) (call $uncalled (local.get 0)))").unwrap();
+    assert_eq!(uncalled, alone, "nothing calls it but itself");
+    assert_eq!(bytes(true, "(func (result i32) (i32.const 1))").unwrap(), alone, "nothing calls it");
+    let error = bytes(true, "(func (result i32) (i64.const 1))").unwrap_err();
+    assert!(error.to_string().contains("type mismatch"), "{error}");
+}

@@ -257,6 +257,21 @@ pub struct CompiledCode {
     pub origins: Vec<Origin>,
 }
 
+impl CompiledCode {
+    /// That of a function that is never called.
+    pub fn none() -> CompiledCode {
+        CompiledCode { align: 1, ..CompiledCode::default() }
+    }
+
+    /// The functions that it calls or refers to.
+    pub fn callees(&self) -> impl Iterator<Item = u32> {
+        self.relocs.iter().filter_map(|reloc| match reloc.target {
+            RelocTarget::Function(index) => Some(index),
+            _ => None,
+        })
+    }
+}
+
 /// Where an instruction of an inlined function comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Origin {

@@ -298,7 +298,12 @@ impl<'a> Saved<'a> {
             rest = behind;
             function.load(own, info, registry, expected as u32)
         });
-        let loaded = loaded.collect::<Result<_, _>>()?;
+        let loaded = loaded.collect::<Result<Vec<CompiledCode>, _>>()?;
+        let own = |index: &u32| index.checked_sub(info.imported_funcs);
+        let needed = loaded.iter().flat_map(CompiledCode::callees).chain(info.escaping.keys().filter_map(own));
+        if { needed }.any(|index| loaded[index as usize].code.is_empty()) {
+            return Err(Misfit::Malformed("a function that can be called has no code".into()));
+        }
         match rest {
             [] => Ok(loaded),
             _ => Err(Misfit::Malformed("there is more code than its functions have".into())),

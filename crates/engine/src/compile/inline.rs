@@ -69,6 +69,11 @@ impl<'m> Inlining<'m> {
         Inlining { bytes, candidates }
     }
 
+    /// Whether a function needs no code of its own unless some call to it is not inlined.
+    pub fn may_vanish(&self, info: &ModuleInfo, defined: usize) -> bool {
+        self.get(defined).is_some() && !info.escaping.contains_key(&(info.imported_funcs + defined as u32))
+    }
+
     fn get(&self, defined: usize) -> Option<&FuncToValidate<ValidatorResources>> {
         self.candidates.get(defined)?.as_ref()
     }

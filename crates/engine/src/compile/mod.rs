@@ -39,6 +39,7 @@ use cranelift_frontend::FunctionBuilderContext;
 use gc_api::GcRuntime;
 use inline::Inlining;
 use rayon::prelude::*;
+use rustc_hash::FxHashSet;
 use std::sync::Arc;
 use std::time::Instant;
 use wasmparser::{BinaryReaderError, FuncToValidate, FuncValidatorAllocations, ValidatorResources};
@@ -246,10 +247,11 @@ impl Compiler {
         Compiler { options: CompileOptions { relocatable: true, ..self.options }, ..self.clone() }
     }
 
-    /// Compiles every function of a module, in the order of their indices. Where the time goes is told to `stopwatch`.
+    /// Compiles the functions of a module, in the order of their indices. A function that every call took in, and that nobody else can
+    /// reach, gets no code. Where the time goes is told to `stopwatch`.
     ///
     /// # Errors
-    /// That of the first function that fails.
+    /// That of a function that fails.
     pub(crate) fn compile_module(
         &self,
         info: &ModuleInfo,
@@ -258,21 +260,48 @@ impl Compiler {
         stopwatch: &Stopwatch,
     ) -> Result<Vec<CompiledCode>, CompileError> {
         let inlining = Inlining::new(self, info, bytes, &funcs);
-        let one = |state: &mut Scratch, (i, func): (usize, FuncToValidate<ValidatorResources>)| {
+        let one = |state: &mut Scratch, (i, func): Numbered| {
             let start = Instant::now();
             let origins = self.translate(state, info, (bytes, &inlining), i, func)?;
             let translated = Instant::now();
-            let code = self.finish(&mut state.context, || describe(info, i));
-            let code = code.map(|code| CompiledCode { origins, ..code });
+            let code = self.finish(&mut state.context, || describe(info, i))?;
             let times = [start, translated, Instant::now()];
             stopwatch.function(info.imported_funcs + i as u32, info.bodies[i].len(), times);
-            code
+            Ok((i, CompiledCode { origins, ..code }))
         };
+        let mut all: Vec<CompiledCode> = funcs.iter().map(|_| CompiledCode::none()).collect();
+        let may_vanish = |(i, _): &Numbered| inlining.may_vanish(info, *i);
+        let (mut waiting, mut next): (Vec<_>, Vec<_>) = funcs.into_iter().enumerate().partition(may_vanish);
+        while !next.is_empty() {
+            let mut called = FxHashSet::default();
+            for (i, code) in self.each(next, one)? {
+                called.extend(code.callees());
+                all[i] = code;
+            }
+            (next, waiting) = waiting.into_iter().partition(|(i, _)| called.contains(&(*i as u32)));
+        }
+        // Those that are left must be valid nevertheless.
+        self.each(waiting, |state, (i, func)| {
+            let body = inline::body(info, bytes, i, &func);
+            let mut validator = func.into_validator(std::mem::take(&mut state.validator));
+            validator.validate(&body)?;
+            state.validator = validator.into_allocations();
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// What comes of each function, in parallel if that is wanted.
+    fn each<R: Send>(
+        &self,
+        funcs: Vec<Numbered>,
+        one: impl Fn(&mut Scratch, Numbered) -> Result<R, CompileError> + Send + Sync,
+    ) -> Result<Vec<R>, CompileError> {
         if self.options.parallel {
-            funcs.into_par_iter().enumerate().map_init(Scratch::default, one).collect()
+            funcs.into_par_iter().map_init(Scratch::default, one).collect()
         } else {
             let mut state = Scratch::default();
-            funcs.into_iter().enumerate().map(|item| one(&mut state, item)).collect()
+            funcs.into_iter().map(|func| one(&mut state, func)).collect()
         }
     }
 
@@ -402,6 +431,9 @@ impl Compiler {
         signature
     }
 }
+
+/// A function with its number among the module's own.
+type Numbered = (usize, FuncToValidate<ValidatorResources>);
 
 /// What one thread reuses from function to function.
 struct Scratch {

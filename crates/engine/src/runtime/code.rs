@@ -67,7 +67,7 @@ impl CodeObject {
         // SAFETY: fresh memory of `mapped` ≥ `bytes` bytes, readable and writable, which nobody else knows of yet.
         let image = unsafe { std::slice::from_raw_parts_mut(memory.base(), bytes) };
         image.fill(PADDING);
-        for (function, &start) in functions.iter().zip(&starts) {
+        for (function, &start) in functions.iter().zip(&starts).filter(|(function, _)| !function.code.is_empty()) {
             image[start as usize..][..function.code.len()].copy_from_slice(&function.code);
         }
         let base = memory.base() as u64;
@@ -196,7 +196,8 @@ impl Function {
     }
 }
 
-/// Decides where each function starts and how many bytes all need. At least one byte of padding follows each.
+/// Decides where each function starts and how many bytes all need. At least one byte of padding follows each; one without code needs
+/// none and starts where the next one does.
 fn lay_out(functions: &[CompiledCode]) -> io::Result<(Vec<u32>, usize)> {
     let mut starts = Vec::with_capacity(functions.len());
     let mut end = 0u64;
@@ -204,7 +205,9 @@ fn lay_out(functions: &[CompiledCode]) -> io::Result<(Vec<u32>, usize)> {
         let align = u64::from(function.align).max(FUNCTION_ALIGN);
         assert!(align.is_power_of_two() && align <= page_size() as u64, "a function's alignment is a power of two");
         let start = end.next_multiple_of(align);
-        end = start + function.code.len() as u64 + 1;
+        if !function.code.is_empty() {
+            end = start + function.code.len() as u64 + 1;
+        }
         // Offsets are 31-bit, so that any distance between functions fits a relative call of x86-64.
         if end > i32::MAX as u64 {
             return Err(unsupported("more than 2 GiB of code".into()));

@@ -25,7 +25,7 @@ pub fn path() -> String {
 /// The system's.
 pub fn add(code: &CodeObject, name: impl Fn(usize) -> String) -> io::Result<()> {
     let mut lines = String::new();
-    for i in 0..code.len() {
+    for i in (0..code.len()).filter(|i| code.size(*i) > 0) {
         // Writing to a string does not fail.
         let _ = writeln!(lines, "{:x} {:x} {}", code.address(i) as usize, code.size(i), on_one_line(&name(i)));
     }
