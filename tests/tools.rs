@@ -109,6 +109,8 @@ fn perf_maps_name_all_code() {
         (func $work (param i32) (result i32) (i32.add (local.get 0) (i32.const 40)))
         (func (export "two\nlines") (param i64))
         (func (param f32))
+        (func $nowhere)
+        (elem declare func $work 3)
         (func $start (export "_start") (call $print (call $work (i32.const 2)))))"#;
     fs::write(&file, text).unwrap();
     for gc in COLLECTORS.iter().map(|collector| collector.info.name) {
@@ -143,6 +145,7 @@ fn perf_maps_name_all_code() {
         for name in expected {
             assert_eq!(code.iter().filter(|(_, _, known)| *known == name).count(), 1, "{name}: {map}");
         }
+        assert!(!map.contains("nowhere"), "what is never called has no code: {map}");
         code.sort_unstable();
         assert!(code.iter().all(|(_, size, _)| *size > 0), "{map}");
         assert!(code.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "{map}");
