@@ -201,7 +201,10 @@ impl GcHeap for ImmixHeap {
     }
 
     fn reset(&mut self) {
-        let large = self.space.large.iter().map(|index| index + self.shapes.size_of(&self.memory, &at(index)) as u32);
+        // Objects may lie behind what is left of the memory: it has shrunk.
+        let committed = self.memory.committed();
+        let large = self.space.large.iter().filter(|index| (*index as u64) < committed);
+        let large = large.map(|index| index + self.shapes.size_of(&self.memory, &at(index)) as u32);
         let end = self.fresh().map(|objects| objects.end).chain(large).max().unwrap_or_default();
         match self.tally.collections {
             0 => self.memory.reset_touched(FIRST_INDEX..end),

@@ -61,8 +61,9 @@ fn figures(stats: &Stats) -> String {
     format!("{:?} {:?}", stats.counters, stats.usage)
 }
 
-/// Few objects, which leave the heap nearly untouched; more; enough for collections and growth; large ones.
-const WORK: [(i32, i32); 5] = [(1, 0), (2000, 0), (50_000, 0), (3, 100_000), (3, 1_000_000)];
+/// Few objects, which leave the heap nearly untouched; more; enough for collections and growth; large ones; a large one behind what the
+/// heap had at first.
+const WORK: [(i32, i32); 6] = [(1, 0), (2000, 0), (50_000, 0), (3, 100_000), (3, 1_000_000), (20_000, 100_000)];
 
 #[test]
 fn a_heap_passes_to_the_next_store_as_good_as_new() {
