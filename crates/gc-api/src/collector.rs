@@ -205,7 +205,7 @@ impl Collector {
 /// How large a heap may become.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeapLimits {
-    /// Bytes of objects, at most. Also [`HeapMemory::limit_bytes`].
+    /// Bytes of objects and of what is kept beside them, at most. Also [`HeapMemory::limit_bytes`].
     pub max_bytes: u64,
     /// Bytes that the heap is to have at the start, and below which it need not shrink.
     pub initial_bytes: u64,

@@ -47,6 +47,10 @@ const PATTERN_STEP: u32 = 4 << 10;
 const CLEARED_BYTES: u32 = 256 << 10;
 /// Address space for side tables.
 const SIDE_BYTES: usize = 2 << 30;
+/// This part of the limit at least is kept for the lists of a collector that has some.
+const LISTS_PART: u64 = 128;
+/// Side tables take so many parts of a byte for each byte of the index space.
+const SHARES_LOG2: u32 = 32;
 
 /// One of the 64-bit words that a heap shares with its compiled code, at a constant offset from the base.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,14 +90,21 @@ struct Inner {
     reservation: Reservation,
     /// Address of index 0.
     base: usize,
-    /// [`Cell::COMMITTED`] never exceeds this.
+    /// The end of a heap that takes all that its limit allows and has nothing beside its objects.
     limit: u64,
     /// Bytes below the base that side tables have taken.
     side_used: AtomicU64,
+    /// What side tables take for each byte of the index space, in 2^-32 bytes.
+    side_share: AtomicU64,
+    /// Bytes of buffers.
+    buffers: AtomicU64,
+    /// Bytes that the collector keeps elsewhere.
+    lists: AtomicU64,
 }
 
 impl HeapMemory {
-    /// Reserves a heap that can grow to `limit` bytes of objects (at most 4 GiB less 64 KiB); nothing is committed.
+    /// Reserves a heap that can grow to `limit` bytes (at most 4 GiB less 64 KiB) of objects and what is kept beside them; nothing is
+    /// committed.
     ///
     /// # Errors
     /// [`HeapError::System`] when the address space is exhausted.
@@ -111,6 +122,9 @@ impl HeapMemory {
             reservation,
             limit: limit - limit % OBJECT_ALIGN as u64,
             side_used: AtomicU64::new(CELLS_BELOW_BASE.max(page_size() as i32) as u64),
+            side_share: AtomicU64::new(0),
+            buffers: AtomicU64::new(0),
+            lists: AtomicU64::new(0),
         }));
         memory.set_committed(FIRST_INDEX as u64);
         Ok(memory)
@@ -132,14 +146,39 @@ impl HeapMemory {
         self.committed() - FIRST_INDEX as u64
     }
 
-    /// The largest [`committed`](Self::committed) there can be.
+    /// The largest [`committed`](Self::committed) there can be, as long as what is beside the objects takes what it takes now: side tables,
+    /// which grow with the objects' part, buffers, and [lists](Self::charge_lists).
     pub fn limit(&self) -> u64 {
-        self.0.limit
+        self.fitting().max(self.committed())
     }
 
-    /// Bytes of objects that the heap may grow to: what `--heap` said.
+    /// Bytes by which the heap and what is beside it exceed the limit: lists have grown since memory was committed.
+    pub fn excess(&self) -> u64 {
+        self.committed().saturating_sub(self.fitting())
+    }
+
+    /// The end of a heap that takes all that the limit allows.
+    fn fitting(&self) -> u64 {
+        let Inner { side_share, buffers, lists, limit, .. } = &*self.0;
+        let rest = limit.saturating_sub(buffers.load(Relaxed) + lists.load(Relaxed)) as u128;
+        let end = ((rest << SHARES_LOG2) / ((1 << SHARES_LOG2) + side_share.load(Relaxed) as u128)) as u64;
+        (end - end % OBJECT_ALIGN as u64).max(FIRST_INDEX as u64)
+    }
+
+    /// Bytes that the heap may take with all that is beside it: what `--heap` said.
     pub fn limit_bytes(&self) -> u64 {
         self.0.limit - FIRST_INDEX as u64
+    }
+
+    /// Says how many bytes the collector's lists take that are not in this memory. They are charged to the limit, and a 128th of it at
+    /// least from now on, so that there is room for them to grow in a heap that cannot.
+    pub fn charge_lists(&self, bytes: u64) {
+        self.0.lists.store(bytes.max(self.room_for_lists()), Relaxed);
+    }
+
+    /// Bytes that are kept for [lists](Self::charge_lists) in any case.
+    pub fn room_for_lists(&self) -> u64 {
+        self.limit_bytes() / LISTS_PART
     }
 
     /// Makes `bytes` accessible, or as many as the limit allows, if they are not: what a heap begins with.
@@ -147,17 +186,18 @@ impl HeapMemory {
     /// # Errors
     /// [`HeapError::System`] when the system refuses.
     pub fn grow_to(&self, bytes: u64) -> Result<(), HeapError> {
-        self.grow(bytes.min(self.limit_bytes()).saturating_sub(self.committed_bytes()))
+        let end = bytes.saturating_add(FIRST_INDEX as u64).min(self.limit());
+        self.grow(end.saturating_sub(self.committed()))
     }
 
     /// Makes at least `bytes` more accessible, rounded up to pages and down to the limit. New memory reads as zero.
     ///
     /// # Errors
-    /// [`HeapError::Exhausted`] when that would exceed the limit; [`HeapError::System`] when the system refuses.
+    /// [`HeapError::Exhausted`] when that would exceed the [limit](Self::limit); [`HeapError::System`] when the system refuses.
     pub fn grow(&self, bytes: u64) -> Result<(), HeapError> {
-        let old = self.committed();
+        let (old, limit) = (self.committed(), self.limit());
         let exhausted = HeapError::Exhausted { limit: self.limit_bytes() };
-        let wanted = old.checked_add(bytes).filter(|end| *end <= self.0.limit).ok_or(exhausted)?;
+        let wanted = old.checked_add(bytes).filter(|end| *end <= limit).ok_or(exhausted)?;
         let page = page_size() as u64;
         let end = wanted.next_multiple_of(page);
         let start = old.next_multiple_of(page);
@@ -174,7 +214,7 @@ impl HeapMemory {
                 self.0.reservation.populate(offset, len);
             }
         }
-        self.set_committed(end.min(self.0.limit));
+        self.set_committed(end.min(limit));
         Ok(())
     }
 
@@ -248,21 +288,37 @@ impl HeapMemory {
             .map_err(|source| HeapError::System { what: "returning the heap's memory", source })
     }
 
-    /// Sets aside a table with one entry for every `1 << shift` bytes of the index space.
+    /// Sets aside a table with one entry for every `1 << shift` bytes of the index space. What it takes for the committed part is charged to
+    /// the limit: a heap that has committed too much for that, before there are objects, shrinks.
     ///
     /// # Errors
     /// [`HeapError::System`] when the address space for side tables (2 GiB a heap) is used up.
     pub fn side_table(&self, shift: u8, entry: SideEntry) -> Result<SideTable, HeapError> {
-        SideTable::new(self, shift, entry)
+        let table = SideTable::new(self, shift, entry)?;
+        let share = ((entry.bits() as u64) << (SHARES_LOG2 - 3)) >> shift;
+        self.0.side_share.fetch_add(share, Relaxed);
+        self.shrink_to_fit()?;
+        Ok(table)
+    }
+
+    /// Leaves no more accessible than fits the limit.
+    fn shrink_to_fit(&self) -> Result<(), HeapError> {
+        match self.excess() {
+            0 => Ok(()),
+            _ => self.shrink((self.fitting() - FIRST_INDEX as u64) / page_size() as u64 * page_size() as u64),
+        }
     }
 
     /// Sets aside a buffer of `entries` 32-bit entries that compiled code fills by [`Emitter::push`](crate::Emitter::push),
-    /// steered by the cells `next` and `limit`.
+    /// steered by the cells `next` and `limit`. It is charged as a [`side_table`](Self::side_table) is.
     ///
     /// # Errors
     /// As [`side_table`](Self::side_table).
     pub fn log_buffer(&self, entries: u32, next: Cell, limit: Cell) -> Result<LogBuffer, HeapError> {
-        LogBuffer::new(self, entries, next, limit)
+        let buffer = LogBuffer::new(self, entries, next, limit)?;
+        self.0.buffers.fetch_add(buffer.bytes(), Relaxed);
+        self.shrink_to_fit()?;
+        Ok(buffer)
     }
 
     /// Commits the next `bytes`, rounded up to pages, below the base; returns how far below it they start.
@@ -573,6 +629,32 @@ mod tests {
         memory.grow((1 << 20) - (1 << 16)).unwrap();
         assert_eq!(memory.committed_bytes(), 1 << 20);
         assert!(matches!(memory.grow(8), Err(HeapError::Exhausted { limit: 0x10_0000 })));
+    }
+
+    #[test]
+    fn what_is_beside_the_objects_is_within_the_limit() {
+        let memory = HeapMemory::reserve(1 << 20).unwrap();
+        memory.grow_to(1 << 20).unwrap();
+        assert_eq!((memory.committed_bytes(), memory.excess()), (1 << 20, 0));
+        let (bits, bytes) =
+            (memory.side_table(3, SideEntry::Bit).unwrap(), memory.side_table(9, SideEntry::Byte).unwrap());
+        let buffer = memory.log_buffer(4096, Cell::own(0), Cell::own(1)).unwrap();
+        let beside = || bits.bytes() + bytes.bytes() + buffer.bytes();
+        // The memory that was there before the tables has made room for them.
+        assert!(memory.committed_bytes() + beside() <= 1 << 20);
+        memory.grow(memory.limit() - memory.committed()).unwrap();
+        let taken = memory.committed_bytes() + beside();
+        assert!((1 << 20) - 64 < taken && taken <= 1 << 20, "{taken}");
+        assert!(matches!(memory.grow(8), Err(HeapError::Exhausted { limit: 0x10_0000 })));
+        // Lists pass the limit, until the heap shrinks.
+        memory.charge_lists(100_000);
+        assert_eq!((memory.limit(), memory.excess() / 1000), (memory.committed(), 98));
+        memory.shrink(1 << 19).unwrap();
+        memory.grow_to(1 << 20).unwrap();
+        let taken = memory.committed_bytes() + beside() + 100_000;
+        assert!((1 << 20) - 64 < taken && taken <= 1 << 20, "{taken}");
+        memory.charge_lists(0);
+        assert!((memory.limit() - memory.committed()).abs_diff(100_000 - (1 << 13)) < 2000, "a part is kept for them");
     }
 
     #[test]

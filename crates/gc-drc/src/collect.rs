@@ -10,9 +10,6 @@ use gc_api::{
 };
 use std::time::Instant;
 
-/// Bytes to allocate between two collections for each object that the last one found on the stack: a deep stack is
-/// walked whole each time, so it is to be walked less often.
-const BYTES_PER_ROOT: u64 = 32;
 /// Objects that are freed between two looks at the clock.
 const STEP: usize = 256;
 /// Rounds after which memory that was not used in any goes back to the system.
@@ -43,6 +40,7 @@ impl DrcHeap {
     /// [`GcHeap::collect`](gc_api::GcHeap::collect).
     pub fn run_collection(&mut self, request: Collection, roots: &mut dyn Roots, events: &mut dyn GcEvents) -> Outcome {
         events.phase(Phase::Stop);
+        self.sizer.stop();
         let thorough = self.desperate || request.kind == CollectionKind::Cycle && request.budget.is_none();
         let own = self.options.budget.filter(|_| request.reason != Reason::Explicit && !thorough);
         let deadline = Deadline(request.budget.or(own).map(|budget| Instant::now() + budget));
@@ -72,10 +70,12 @@ impl DrcHeap {
         if idle == 0 || self.space.round.is_multiple_of(IDLE) {
             self.tally.returned_bytes += self.space.return_memory(idle);
         }
+        self.sizer.resume();
+        self.set_budget();
+        self.trim();
         self.space.restart(if self.starved { Gaps::Any } else { Gaps::Roomy });
         events.phase(Phase::Resume);
         (self.starved, self.desperate) = (false, false);
-        self.budget = self.options.young.max(BYTES_PER_ROOT * self.table.kept as u64);
         self.tally.rounds += 1;
         self.tally.dead_new_bytes += allocated - (self.tally.retained_bytes - retained_before);
         self.tally.bytes_then += allocated;
@@ -342,13 +342,18 @@ impl DrcHeap {
             self.free_unfreed(Deadline::NONE);
             self.trace(roots);
         }
-        if trace || trial && grown {
-            let live = self.space.live;
-            let growth = (live as u128 * self.options.growth as u128 / 100) as u64;
-            let room = self.space.memory.limit_bytes().saturating_sub(live) / 2;
-            self.trace_at = live + growth.min(room).max(self.options.young);
+        if trace || trial && grown || self.options.cycles == Cycles::None {
+            self.resize();
         }
         finished
+    }
+
+    /// Asks the policy how large the heap should be: all garbage that can be found is gone.
+    fn resize(&mut self) {
+        let allocated = self.tally.bytes_then + self.space.allocated();
+        let since = allocated - std::mem::replace(&mut self.sized_at, allocated);
+        self.sizer.resize(self.space.live, since);
+        self.plan();
     }
 }
 

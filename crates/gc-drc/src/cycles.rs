@@ -103,9 +103,15 @@ impl Candidates {
         self.noted > 0
     }
 
-    /// Bytes that they take.
-    pub fn bytes(&self) -> usize {
-        (self.entries.capacity() + self.hard.capacity()) * 4 + self.buffer.capacity() as usize * 4
+    /// Bytes of those that are not in the buffer.
+    pub fn lists(&self) -> usize {
+        (self.entries.capacity() + self.hard.capacity()) * 4
+    }
+
+    /// Gives back what the lists do not need.
+    pub fn trim(&mut self) {
+        self.entries.shrink_to_fit();
+        self.hard.shrink_to_fit();
     }
 
     /// Forgets all, and the statistics.

@@ -13,9 +13,10 @@ use crate::table::Table;
 use crate::{Counting, Cycles, Options};
 use gc_api::{
     ARRAY_LENGTH_OFFSET, BulkSource, BulkWrite, Cell, Collection, CollectionKind, Corruption, Counters,
-    EXTERN_ID_OFFSET, Edge, FIRST_INDEX, GcEvents, GcHeap, HeapError, HeapLimits, HeapMemory, HeapRegion, HeapUsage,
-    HostId, LogBuffer, MissedWrite, NeedsCollection, NewObject, Outcome, REF_ARRAY_BASE, RefRange, RegionState, Roots,
-    Shapes, SideEntry, SideTable, SizingDecision, SlowOp, VMGcHeader, VMGcRef, WriteSite, copy_refs,
+    EXTERN_ID_OFFSET, Edge, FIRST_INDEX, GcEvents, GcHeap, HeapError, HeapLimits, HeapMemory, HeapPolicy, HeapRegion,
+    HeapSizer, HeapUsage, HostId, LogBuffer, MissedWrite, NeedsCollection, NewObject, Outcome, Overhead,
+    REF_ARRAY_BASE, RefRange, RegionState, Roots, Shapes, SideEntry, SideTable, SizingDecision, SlowOp, VMGcHeader,
+    VMGcRef, WriteSite, copy_refs,
 };
 use gc_parts::Spaces;
 use std::ops::Range;
@@ -23,8 +24,26 @@ use std::sync::Arc;
 
 /// The table never asks for a collection below so many entries.
 const SMALL_TABLE: usize = 64 << 10;
+/// Bytes to allocate between two collections for each object that the last one found on the stack: a deep stack is
+/// walked whole each time, so it is to be walked less often.
+const BYTES_PER_ROOT: u64 = 32;
 /// Slots' worth of log that ask for a collection.
 const LARGE_LOG: usize = 4 << 20;
+/// Side tables and lists are charged to the heap: object starts 1/64, logged chunks 1/128, lists 1/128. The buffers are, too.
+const METADATA: u64 = 32;
+/// Each of the three buffers takes a 64th of the heap's limit at most.
+const BUFFER_PART: u64 = 64;
+/// The heap shrinks when it is larger than it should be by this part of that.
+const LARGER_PART: u64 = 4;
+/// Memory goes back to the system in these.
+const PAGE: u64 = 4 << 10;
+/// Percent by which the old objects grow between two traces in a heap of fixed size: not as far as they can, since there it is in pieces
+/// before it is full.
+const DOUBLED: u64 = 100;
+/// There is no more than one candidate for so many bytes of the limit before trial deletion is due.
+const CANDIDATE_BYTES: u64 = 1024;
+/// A buffer has so many entries at least.
+const SMALL_BUFFER: u64 = 64;
 /// Failures of one allocation after which nothing more is tried. The policy ends before; this is a backstop.
 const MAX_ATTEMPTS: u32 = 16;
 
@@ -48,8 +67,16 @@ pub struct DrcHeap {
     pub owed: Vec<u32>,
     /// Dead objects that are not freed yet, because a budget ended or because they are candidates.
     pub unfreed: Vec<u32>,
+    /// How much of the heap is for objects.
+    pub sizer: HeapSizer,
+    /// The sizer of a new heap.
+    first_sizer: HeapSizer,
+    /// Bytes that had been allocated when the sizer was last asked.
+    pub sized_at: u64,
     /// Bytes to allocate until the next collection.
     pub budget: u64,
+    /// Bytes that lists had after the last collection.
+    lists_then: u64,
     /// The round that ends found no room before its budget was used up: the next one is to use any gap.
     pub starved: bool,
     /// What was done for the allocation that fails.
@@ -115,14 +142,24 @@ impl DrcHeap {
         limits: &HeapLimits,
         options: Options,
     ) -> Result<DrcHeap, HeapError> {
-        memory.grow_to(limits.initial_bytes)?;
-        let table = Table::new(&memory, options.chunk)?;
-        let dead = memory.log_buffer(options.chunk, DEAD_NEXT, DEAD_LIMIT)?;
-        let suspects = memory.log_buffer(options.chunk, CANDIDATES_NEXT, CANDIDATES_LIMIT)?;
+        let chunk = (limits.max_bytes / BUFFER_PART / 4).max(SMALL_BUFFER).min(options.chunk as u64) as u32;
+        let candidates = (limits.max_bytes / CANDIDATE_BYTES).max(1).min(options.candidates as u64) as usize;
+        let growth = options.growth.or((limits.policy == HeapPolicy::Fixed).then_some(DOUBLED));
+        let options = Options { candidates, growth, ..options };
+        let table = Table::new(&memory, chunk)?;
+        let dead = memory.log_buffer(chunk, DEAD_NEXT, DEAD_LIMIT)?;
+        let suspects = memory.log_buffer(chunk, CANDIDATES_NEXT, CANDIDATES_LIMIT)?;
         let chunks = memory.side_table(CHUNK_SHIFT, SideEntry::Byte)?;
-        let heap = DrcHeap {
+        let space = Space::new(memory, shapes)?;
+        let buffers = table.buffer.bytes() + dead.bytes() + suspects.bytes();
+        let mut sizer = HeapSizer::new(limits, Overhead { fixed: buffers, per_mille: METADATA });
+        // The first young objects are for the count to free. What is live is known after that.
+        sizer.require(2 * options.young);
+        space.memory.charge_lists(0);
+        space.memory.grow_to(limits.initial_bytes)?;
+        let mut heap = DrcHeap {
             options,
-            space: Space::new(memory, shapes)?,
+            space,
             table,
             dead,
             log: Log::default(),
@@ -133,15 +170,20 @@ impl DrcHeap {
             stack: Vec::new(),
             owed: Vec::new(),
             unfreed: Vec::new(),
-            budget: options.young,
+            sizer: sizer.clone(),
+            first_sizer: sizer,
+            sized_at: 0,
+            budget: 0,
+            lists_then: 0,
             starved: false,
             tried: Tried::Nothing,
             desperate: false,
-            trace_at: options.young,
+            trace_at: 0,
             count_objects: limits.count_objects,
             tally: Tally::default(),
         };
         heap.set_cells();
+        heap.plan();
         Ok(heap)
     }
 
@@ -254,6 +296,78 @@ impl DrcHeap {
         }
     }
 
+    // Sizes.
+
+    /// Says when the next collection, and the next search for cycles, is due.
+    pub fn plan(&mut self) {
+        self.trace_at = self.next_trace();
+        self.set_budget();
+    }
+
+    /// Bytes of old objects at which a search for cycles is due, if the sizer was asked just now: when there is too little room left for
+    /// young ones.
+    fn next_trace(&self) -> u64 {
+        let (live, young) = (self.space.live, self.options.young);
+        if let Some(percent) = self.options.growth {
+            let growth = (live as u128 * percent as u128 / 100) as u64;
+            let room = self.sizer.most().saturating_sub(live) / 2;
+            return live + growth.min(room).max(young);
+        }
+        let usable = self.sizer.usable();
+        let spare = young.min(usable / 4).max(usable / 8);
+        let least = (usable.saturating_sub(live) / 2).max(young.min(usable / 16));
+        (usable - spare).max(live + least)
+    }
+
+    /// Young objects have what the old ones leave, up to so much that they fit the cache; or more, while the stack is deep.
+    pub fn set_budget(&mut self) {
+        let usable = if self.options.growth.is_some() { self.sizer.most() } else { self.sizer.usable() };
+        let room = usable.saturating_sub(self.space.live).max(usable / 16);
+        self.budget = self.options.young.max(BYTES_PER_ROOT * self.table.kept as u64).min(room);
+    }
+
+    /// Bytes of lists.
+    fn lists(&self) -> u64 {
+        let lists = [&self.stack, &self.new_externs, &self.dead_hosts, &self.owed, &self.unfreed];
+        let lists: usize = lists.iter().map(|list| list.capacity() * 4).sum();
+        (lists + self.table.lists() + self.candidates.lists() + self.log.lists() + self.space.lists()) as u64
+    }
+
+    /// Charges the lists to the heap, and says whether they have grown so much since the last collection that the limit is passed.
+    fn lists_pass_limit(&self) -> bool {
+        let lists = self.lists();
+        self.space.memory.charge_lists(lists);
+        lists > 2 * self.lists_then && self.space.memory.excess() > 0
+    }
+
+    /// After a collection, when nobody looks at what it freed any more: gives back empty memory at the end of a heap that is larger than
+    /// the policy says, and what the lists do not need, if that is more than there is room for. If there is still too little room, because
+    /// the table of what is on a deep stack is so large, more memory at the end goes: that is all that can be done then.
+    pub fn trim(&mut self) {
+        let memory = self.space.memory.clone();
+        let keep = self.sizer.usable().max(self.space.live + self.budget) + self.options.young;
+        if memory.committed_bytes() > keep + keep / LARGER_PART {
+            self.tally.returned_bytes += self.space.shrink(keep);
+        }
+        if self.lists() > memory.room_for_lists() {
+            for list in
+                [&mut self.stack, &mut self.new_externs, &mut self.dead_hosts, &mut self.owed, &mut self.unfreed]
+            {
+                list.shrink_to_fit();
+            }
+            self.table.entries.shrink_to_fit();
+            self.candidates.trim();
+            self.log.trim();
+            self.space.trim();
+        }
+        self.lists_then = self.lists().max(memory.room_for_lists());
+        memory.charge_lists(self.lists_then);
+        if let excess @ 1.. = memory.excess() {
+            let fits = memory.committed_bytes() - excess;
+            self.tally.returned_bytes += self.space.shrink(fits / PAGE * PAGE);
+        }
+    }
+
     pub fn objects_allocated(&self) -> u64 {
         self.space.memory.cell(Cell::OBJECTS) + self.tally.slow_objects
     }
@@ -263,7 +377,8 @@ impl GcHeap for DrcHeap {
     fn allocate(&mut self, new: NewObject) -> Result<VMGcRef, NeedsCollection> {
         self.drain_dead();
         let since = self.space.allocated();
-        if since > 0 && (since.saturating_add(new.size) > self.budget || self.log.len() > LARGE_LOG) {
+        let over = since.saturating_add(new.size) > self.budget || self.log.len() > LARGE_LOG;
+        if since > 0 && (over || self.lists_pass_limit()) {
             return Err(NeedsCollection { bytes: new.size });
         }
         let index = self.space.allocate(new.size, self.budget.saturating_sub(since));
@@ -398,18 +513,23 @@ impl GcHeap for DrcHeap {
     }
 
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
+        let over = self.lists_pass_limit();
         let memory = &self.space.memory;
         let since = self.space.allocated();
         let committed = memory.committed_bytes();
         let left = memory.limit() - memory.committed();
-        if need > memory.limit_bytes() || attempts >= MAX_ATTEMPTS {
+        if need > memory.limit() - FIRST_INDEX as u64 || attempts >= MAX_ATTEMPTS {
             return SizingDecision::GiveUp;
         }
         if attempts == 0 {
             self.tried = Tried::Nothing;
         }
-        if since > 0 && (since + need > self.budget || self.log.len() > LARGE_LOG) {
+        if since > 0 && (since + need > self.budget || self.log.len() > LARGE_LOG || over) {
             return SizingDecision::Collect(CollectionKind::Major);
+        }
+        if need > self.budget {
+            // Whatever the policy says.
+            self.sizer.require(self.space.live + need);
         }
         // Memory ran out before the budget did: the heap is too small for what is live and the budget, or in pieces.
         let free = committed.saturating_sub(self.space.live + since);
@@ -448,11 +568,8 @@ impl GcHeap for DrcHeap {
         // Large new objects have start bits, so they are in both.
         let live = space.live + space.allocated() - large_new;
         let waste = space.waste().min(committed - live);
-        let lists = [&self.stack, &self.new_externs, &self.dead_hosts, &self.owed, &self.unfreed];
-        let lists: usize = lists.iter().map(|list| list.capacity() * 4).sum();
-        let buffers =
-            self.dead.capacity() as usize * 4 + self.table.bytes() + self.candidates.bytes() + self.log.bytes();
-        let metadata = space.metadata() + (lists + buffers) as u64 + self.chunks.bytes();
+        let buffers = self.dead.bytes() + self.table.buffer.bytes() + self.candidates.buffer.bytes();
+        let metadata = space.starts.bytes() + self.chunks.bytes() + buffers + self.lists();
         HeapUsage { live, free: committed - live - waste, waste, metadata, committed }
     }
 
@@ -558,8 +675,9 @@ impl GcHeap for DrcHeap {
         for list in [&mut self.new_externs, &mut self.dead_hosts, &mut self.stack, &mut self.owed, &mut self.unfreed] {
             *list = Vec::new();
         }
-        self.budget = self.options.young;
-        self.trace_at = self.options.young;
+        self.sizer = self.first_sizer.clone();
+        (self.sized_at, self.lists_then) = (0, 0);
+        self.plan();
         (self.starved, self.desperate, self.tried) = (false, false, Tried::Nothing);
         self.tally = Tally::default();
         self.set_cells();

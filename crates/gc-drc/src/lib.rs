@@ -14,7 +14,7 @@
 //! 5. Objects without a count that are not on the stack are freed, and what they refer to is decremented, iteratively.
 //!    What is on the stack without a count stays in the table, for the next collection to look at.
 //! 6. Cycles of objects that have survived a collection are found by a trace from the roots when the heap has grown by so
-//!    much, or by trial deletion from what was decremented and lives.
+//!    much, or by trial deletion from what was decremented and lives. How much that is follows from the heap's policy, which is asked then.
 //! 7. Memory freed one way or the other becomes the gaps that allocation bumps through (`space.rs`).
 //!
 //! `counting=deferred` counts every store into an old object at once, as Wasmtime does: then the *activations table* covers the
@@ -100,15 +100,15 @@ const OPTIONS: &[OptionInfo] = &[
     },
     OptionInfo {
         key: "growth",
-        values: "percent (1 to 10000)",
-        default: "100",
-        summary: "by how much the old objects may grow before cycles are looked for by a trace",
+        values: "policy or percent (1 to 10000)",
+        default: "policy",
+        summary: "by how much the old objects may grow before cycles are looked for in all: so much, or as far as the heap's policy leaves room; 100 with `fixed`",
     },
     OptionInfo {
         key: "candidates",
         values: "objects (1 to 1073741824)",
         default: "65536",
-        summary: "so many candidates for roots of garbage cycles start a trial deletion",
+        summary: "so many candidates for roots of garbage cycles start a trial deletion; one for each KiB of the heap at most",
     },
     OptionInfo {
         key: "barriers",
@@ -120,7 +120,7 @@ const OPTIONS: &[OptionInfo] = &[
         key: "chunk",
         values: "entries (64 to 1048576)",
         default: "4096",
-        summary: "the size of the buffers that compiled code pushes onto",
+        summary: "the size of the buffers that compiled code pushes onto; less where one would take more than 1/64 of the heap",
     },
     OptionInfo {
         key: "width",
@@ -165,8 +165,8 @@ struct Options {
     young: u64,
     counting: Counting,
     cycles: Cycles,
-    /// Growth of the old objects between two traces, in percent.
-    growth: u64,
+    /// Growth of the old objects between two traces, in percent; `None` when it follows from the policy.
+    growth: Option<u64>,
     /// Candidates that start a trial deletion.
     candidates: usize,
     /// Whether barriers are inline.
@@ -192,7 +192,10 @@ impl Options {
                 "trial" => Cycles::Trial,
                 _ => Cycles::None,
             },
-            growth: options.number("growth", 100, 1..=10_000)?,
+            growth: match options.get("growth") {
+                None | Some("policy") => None,
+                Some(_) => Some(options.number("growth", 100, 1..=10_000)?),
+            },
             candidates: options.number("candidates", 1 << 16, 1..=1 << 30)? as usize,
             inline: options.choice("barriers", &["inline", "call"])? == "inline",
             chunk: options.number("chunk", 4096, 64..=1 << 20)? as u32,

@@ -157,8 +157,14 @@ impl Log {
         self.before.len() + self.entries.len()
     }
 
+    /// Gives back what the lists do not need.
+    pub fn trim(&mut self) {
+        self.entries.shrink_to_fit();
+        self.before.shrink_to_fit();
+    }
+
     /// Bytes that it takes.
-    pub fn bytes(&self) -> usize {
+    pub fn lists(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>() + self.before.capacity() * 4
     }
 }

@@ -239,6 +239,19 @@ impl Space {
         bytes
     }
 
+    /// Gives back the empty blocks at the end that lie behind the first `bytes` of the heap. Returns the bytes. Between
+    /// [`close`](Self::close) and [`restart`](Self::restart).
+    pub fn shrink(&mut self, bytes: u64) -> u64 {
+        let in_use = self.blocks.iter().rposition(|block| block.live > 0).map_or(0, |last| last + 1) << BLOCK_SHIFT;
+        let (before, keep) =
+            (self.memory.committed_bytes(), bytes.max((in_use as u64).saturating_sub(FIRST_INDEX as u64)));
+        // A refusal leaves the heap as it is.
+        if keep < before && self.memory.shrink(keep).is_ok() {
+            self.blocks.truncate(self.end().div_ceil(BLOCK) as usize);
+        }
+        before - self.memory.committed_bytes()
+    }
+
     fn follow_growth(&mut self) {
         let blocks = self.end().div_ceil(BLOCK) as usize;
         let new = Block { used: self.round, ..Block::default() };
@@ -500,11 +513,17 @@ impl Space {
         tail + blocks
     }
 
-    /// Bytes of tables and lists.
-    pub fn metadata(&self) -> u64 {
+    /// Bytes of lists.
+    pub fn lists(&self) -> usize {
         let blocks = self.blocks.capacity() * size_of::<Block>();
-        let lists = self.fresh.capacity() * size_of::<Range<u32>>() + self.large_new.capacity() * 4;
-        self.starts.bytes() + (blocks + lists) as u64
+        blocks + self.fresh.capacity() * size_of::<Range<u32>>() + self.large_new.capacity() * 4
+    }
+
+    /// Gives back what the lists do not need. Before [`restart`](Self::restart), which forgets the regions.
+    pub fn trim(&mut self) {
+        self.blocks.shrink_to_fit();
+        self.fresh = Vec::new();
+        self.large_new.shrink_to_fit();
     }
 }
 

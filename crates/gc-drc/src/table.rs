@@ -73,9 +73,9 @@ impl Table {
         self.flushed > 0
     }
 
-    /// Bytes that it takes.
-    pub fn bytes(&self) -> usize {
-        self.entries.capacity() * 4 + self.buffer.capacity() as usize * 4
+    /// Bytes of the entries that are not in the buffer.
+    pub fn lists(&self) -> usize {
+        self.entries.capacity() * 4
     }
 
     /// Makes it empty and its counters zero.

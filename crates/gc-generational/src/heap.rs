@@ -19,8 +19,8 @@ const CHEAP: u64 = 4;
 const LEAST_NURSERY: u64 = 16 << 10;
 /// The nursery takes this part of the heap at most.
 const NURSERY_PART: u64 = 6;
-/// Side tables and lists are charged to the heap: mark bits 1/64, lines 1/256, cards 1/512.
-const METADATA: u64 = 22;
+/// Side tables and lists are charged to the heap: mark bits 1/64, lines 1/256, cards 1/512, lists 1/128. The barrier's buffer is, too.
+const METADATA: u64 = 30;
 /// Blocks that copying leaves open.
 const OPEN_BLOCKS: u64 = 3 * BLOCK as u64;
 /// Failures of one allocation after which nothing more is tried.
@@ -82,7 +82,8 @@ impl GenerationalHeap {
         options: Options,
     ) -> Result<GenerationalHeap, HeapError> {
         let size = NurserySize::new(options.nursery, limits.max_bytes / NURSERY_PART);
-        let fixed = (size.most() + reserve(size.most())).min(limits.max_bytes / 2);
+        let remembered = Remembered::new(&memory, options.barrier)?;
+        let fixed = (size.most() + reserve(size.most()) + remembered.buffer()).min(limits.max_bytes / 2);
         let mut heap = GenerationalHeap {
             nursery: 0..0,
             bump: Bump::new(memory.clone()),
@@ -91,7 +92,7 @@ impl GenerationalHeap {
             survivor_objects: 0,
             size,
             space: MarkRegion::new(&memory, shapes.clone(), limits, (options.defrag, options.stack))?,
-            remembered: Remembered::new(&memory, options.barrier)?,
+            remembered,
             grey: Vec::new(),
             growth: Growth::new(limits, Overhead { fixed, per_mille: METADATA }),
             born_old: 0,
@@ -107,6 +108,11 @@ impl GenerationalHeap {
         };
         heap.open_nursery();
         Ok(heap)
+    }
+
+    /// Bytes of lists.
+    fn lists(&self) -> u64 {
+        self.space.lists() + self.remembered.lists() + self.grey.capacity() as u64 * 4 + self.hosts.bytes()
     }
 
     /// Bytes allocated since the last collection.
@@ -382,12 +388,14 @@ impl GcHeap for GenerationalHeap {
             self.aged = 0;
         }
         (self.born_old, self.asked) = (0, false);
+        self.grey.shrink_to(self.memory.room_for_lists() as usize / 16);
         self.open_nursery();
         events.phase(Phase::Resume);
         Outcome::Complete
     }
 
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
+        self.memory.charge_lists(self.lists());
         let left = self.memory.limit() - self.memory.committed();
         if need > LARGE {
             let decision = self.growth.on_failure(&self.memory, (self.space.occupied(), self.aged), need, attempts);
@@ -422,8 +430,7 @@ impl GcHeap for GenerationalHeap {
         let open: usize = self.space.region.open().iter().map(Range::len).sum();
         let rest = self.bump.rest().len() + open + self.survivors.len() - self.survivor_bytes as usize;
         let free = self.space.pages.free_bytes() + self.space.region.free_bytes() + rest as u64;
-        let lists = self.grey.capacity() as u64 * 4 + self.hosts.bytes();
-        let metadata = self.space.metadata() + self.remembered.metadata() + lists;
+        let metadata = self.space.tables() + self.remembered.tables() + self.lists();
         HeapUsage { live, free, waste: committed - live - free, metadata, committed }
     }
 

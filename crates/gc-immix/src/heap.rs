@@ -10,8 +10,8 @@ use gc_parts::{BLOCK, Bump, Growth, Hosts, LARGE, LINE, MarkRegion, Moves, Tally
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Mark bits and lines are charged to the heap: 1/64 and 1/256 of it.
-const METADATA: Overhead = Overhead { fixed: 0, per_mille: 20 };
+/// Mark bits, lines and lists are charged to the heap: 1/64, 1/256 and 1/128 of it.
+const METADATA: Overhead = Overhead { fixed: 0, per_mille: 28 };
 
 pub struct ImmixHeap {
     memory: HeapMemory,
@@ -56,6 +56,11 @@ impl ImmixHeap {
     fn since(&self) -> u64 {
         let overflow = self.overflow.1.start - self.overflow.0;
         self.used_bytes + self.bump.taken().len() as u64 + overflow as u64 + self.space.large.new_bytes()
+    }
+
+    /// Bytes of lists.
+    fn lists(&self) -> u64 {
+        self.space.lists() + self.hosts.bytes() + self.used.capacity() as u64 * 8
     }
 
     // Allocation.
@@ -155,6 +160,7 @@ impl GcHeap for ImmixHeap {
     }
 
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
+        self.memory.charge_lists(self.lists());
         let bytes = if need > LARGE { need } else { BLOCK as u64 };
         self.growth.on_failure(&self.memory, (self.space.occupied(), self.since()), bytes, attempts)
     }
@@ -168,7 +174,7 @@ impl GcHeap for ImmixHeap {
         let live = self.tally.live() + self.since();
         let rest = self.bump.rest().len() + self.overflow.1.len();
         let free = self.space.pages.free_bytes() + self.space.region.free_bytes() + rest as u64;
-        let metadata = self.space.metadata() + self.hosts.bytes() + self.used.capacity() as u64 * 8;
+        let metadata = self.space.tables() + self.lists();
         HeapUsage { live, free, waste: committed - live - free, metadata, committed }
     }
 

@@ -43,8 +43,8 @@ const INFO: CollectorInfo = CollectorInfo {
     variants: &["stack=16"],
 };
 
-/// Mark bits are charged to the heap: 1/64 of it.
-const METADATA: Overhead = Overhead { fixed: 0, per_mille: 16 };
+/// Mark bits and lists are charged to the heap: 1/64 and 1/128 of it.
+const METADATA: Overhead = Overhead { fixed: 0, per_mille: 24 };
 
 fn make(options: &CollectorOptions) -> Result<Arc<dyn GcRuntime>, OptionError> {
     Ok(Arc::new(MarkSweep { stack: MarkStack::option(options)? }))
@@ -78,12 +78,14 @@ impl GcRuntime for MarkSweep {
         shapes: Arc<Shapes>,
         limits: &HeapLimits,
     ) -> Result<Box<dyn GcHeap>, HeapError> {
+        let marks = Marks::new(&memory)?;
+        memory.charge_lists(0);
         memory.grow_to(limits.initial_bytes)?;
         Ok(Box::new(MarkSweepHeap {
             pages: Pages::new(memory.clone()),
             fits: Fits::new(memory.clone()),
             large: Large::default(),
-            marks: Marks::new(&memory)?,
+            marks,
             stack: MarkStack::new(self.stack),
             growth: Growth::new(limits, METADATA),
             hosts: Hosts::default(),
@@ -108,6 +110,11 @@ struct MarkSweepHeap {
 }
 
 impl MarkSweepHeap {
+    /// Bytes of lists.
+    fn lists(&self) -> u64 {
+        self.fits.metadata() + self.large.metadata() + self.hosts.bytes() + self.stack.bytes()
+    }
+
     /// Bytes allocated since the last collection.
     fn since(&self) -> u64 {
         self.fits.since() + self.large.new_bytes()
@@ -185,6 +192,7 @@ impl GcHeap for MarkSweepHeap {
     }
 
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
+        self.memory.charge_lists(self.lists());
         let bytes = if need > self.fits.largest() { need } else { self.fits.block() as u64 };
         let (live, since) = (self.tally.live(), self.since());
         self.growth.on_failure(&self.memory, (live, since), bytes, attempts)
@@ -199,8 +207,8 @@ impl GcHeap for MarkSweepHeap {
         let live = self.tally.live() + self.since();
         let mut free = self.pages.free_bytes();
         self.fits.for_each_free(&self.marks, |run| free += run.len() as u64);
-        let lists = self.fits.metadata() + self.large.metadata() + self.hosts.bytes() + self.stack.bytes();
-        HeapUsage { live, free, waste: committed - live - free, metadata: self.marks.bytes() + lists, committed }
+        let metadata = self.marks.bytes() + self.lists();
+        HeapUsage { live, free, waste: committed - live - free, metadata, committed }
     }
 
     fn counters(&self) -> Counters {

@@ -6,6 +6,9 @@
 //!    is left below the limit where a chunk does not fit; and at the limit the program traps.
 //! 3. There are no collections, and unless one is asked for no barriers.
 //!
+//! It does not ask the policy how large the heap should be: there is nothing to collect instead of growing. What a barrier has beside the
+//! objects, a buffer and a table, is charged to the limit.
+//!
 //! It is the lower bound that other collectors' costs are measured against. `barrier=KIND` runs a write barrier without its
 //! collector, to price it: Yang, Blackburn, Frampton and Hosking, *Barriers Reconsidered, Friendlier Still!*, ISMM 2012. All objects are young
 //! then, and no snapshot is being traced: what is priced is the barrier's fast path, but for `card` and `count`, which have no other.
@@ -93,11 +96,11 @@ impl GcRuntime for Null {
         shapes: Arc<Shapes>,
         limits: &HeapLimits,
     ) -> Result<Box<dyn GcHeap>, HeapError> {
-        memory.grow_to(limits.initial_bytes)?;
         let remembered = match self.barrier {
             Barrier::ObjectLog | Barrier::FieldLog | Barrier::Cards => Some(Remembered::new(&memory, self.barrier)?),
             Barrier::None | Barrier::Satb | Barrier::Count => None,
         };
+        memory.grow_to(limits.initial_bytes)?;
         let (counts, count_objects) = (self.barrier == Barrier::Count, limits.count_objects);
         let mut heap = NullHeap { memory, shapes, remembered, counts, count_objects, slow_objects: 0 };
         heap.open();
@@ -155,7 +158,8 @@ impl GcHeap for NullHeap {
 
     fn write_ref(&mut self, site: WriteSite<'_>, new: Option<&VMGcRef>) {
         if let Some(remembered) = &mut self.remembered {
-            return remembered.write_ref(site, new);
+            remembered.write_ref(site, new);
+            return forget_log(remembered);
         }
         let raw = new.map_or(0, VMGcRef::raw);
         let old = match site {
@@ -173,7 +177,10 @@ impl GcHeap for NullHeap {
 
     fn write_refs(&mut self, write: BulkWrite<'_>) {
         match &mut self.remembered {
-            Some(remembered) => remembered.write_refs(write),
+            Some(remembered) => {
+                remembered.write_refs(write);
+                forget_log(remembered);
+            }
             None if self.counts => copy_refs(&self.memory, write, |old, new| replace_count(&self.memory, old, new)),
             None => copy_refs(&self.memory, write, |_, _| {}),
         }
@@ -275,6 +282,13 @@ impl GcHeap for NullHeap {
     }
 }
 
+/// Nobody reads what the barrier notes: what did not fit its buffer need not be kept.
+fn forget_log(remembered: &mut Remembered) {
+    if remembered.lists() > 0 {
+        remembered.forget();
+    }
+}
+
 /// One reference more to `new` and one less to `old`, if they are objects, as compiled code counts them.
 fn replace_count(memory: &HeapMemory, old: u32, new: u32) {
     for (raw, by) in [(new, 1), (old, u32::MAX)] {
@@ -344,6 +358,24 @@ mod tests {
         let mut visited = 0;
         heap.for_each_object(&mut |_| visited += 1);
         assert_eq!(visited, count);
+    }
+
+    #[test]
+    fn what_a_barrier_needs_is_within_the_limit() {
+        for barrier in ["object", "field", "card"] {
+            let memory = HeapMemory::reserve(1 << 20).unwrap();
+            let spec = format!("null:barrier={barrier}");
+            let options = CollectorOptions::parse(&spec).unwrap().1;
+            let limits = HeapLimits { max_bytes: 1 << 20, initial_bytes: 1 << 20, ..HeapLimits::default() };
+            let shapes = Arc::new(Shapes::default());
+            shapes.register(PAIR, Shape::Fixed { size: 16, refs: Box::new([8, 12]) });
+            let mut heap = COLLECTOR.with(&options).unwrap().new_heap(memory, shapes, &limits).unwrap();
+            while allocate(&mut *heap, PAIR_OBJECT).is_some() {}
+            let usage = heap.usage();
+            let taken = usage.committed + usage.metadata;
+            assert!((1 << 20) - 64 < taken && taken <= 1 << 20, "{barrier}: {usage:?}");
+            assert!(usage.metadata > 16 << 10, "{barrier}: {usage:?}");
+        }
     }
 
     #[test]

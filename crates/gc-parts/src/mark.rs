@@ -148,7 +148,8 @@ impl MarkStack {
                 scanned(object, bytes);
             }
             if !std::mem::take(&mut self.overflowed) {
-                return;
+                // A quarter of the room for lists: what it keeps is charged to the heap.
+                return self.grey.shrink_to(memory.room_for_lists() as usize / 16);
             }
             self.walks += 1;
             for object in marks.iter(heap.clone()) {

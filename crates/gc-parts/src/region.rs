@@ -104,9 +104,14 @@ impl Region {
         self.recyclable_bytes
     }
 
-    /// Bytes of the table of lines and the list of blocks.
-    pub fn metadata(&self) -> u64 {
-        self.lines.bytes() + (self.blocks.capacity() * size_of::<Block>() + self.recyclable.capacity() * 4) as u64
+    /// Bytes of the table of lines.
+    pub fn tables(&self) -> u64 {
+        self.lines.bytes()
+    }
+
+    /// Bytes of the lists of blocks.
+    pub fn lists(&self) -> u64 {
+        (self.blocks.capacity() * size_of::<Block>() + self.recyclable.capacity() * 4) as u64
     }
 
     /// The blocks, lowest first.

@@ -89,7 +89,22 @@ impl Remembered {
 
     /// Bytes of the buffer, the log and the table.
     pub fn metadata(&self) -> u64 {
-        self.buffer.capacity() as u64 * 4 + self.log.capacity() as u64 * 4 + self.table.bytes()
+        self.tables() + self.lists()
+    }
+
+    /// Bytes of the buffer and the table.
+    pub fn tables(&self) -> u64 {
+        self.buffer() + self.table.bytes()
+    }
+
+    /// Bytes of the buffer.
+    pub fn buffer(&self) -> u64 {
+        self.buffer.bytes()
+    }
+
+    /// Bytes of the log.
+    pub fn lists(&self) -> u64 {
+        self.log.capacity() as u64 * 4
     }
 
     // Noting.

@@ -99,7 +99,7 @@ pub struct MarkRegion {
 }
 
 impl MarkRegion {
-    /// An empty space, in all of the memory that a heap begins with, with a mark stack for so many objects.
+    /// An empty space, in all of the memory that a heap begins with, whose other side tables are there already, with a mark stack for so many objects.
     ///
     /// # Errors
     /// When the memory or the side tables cannot be had.
@@ -109,12 +109,14 @@ impl MarkRegion {
         limits: &HeapLimits,
         (defrag, stack): (Defrag, usize),
     ) -> Result<MarkRegion, HeapError> {
+        let (region, marks) = (Region::new(memory)?, Marks::new(memory)?);
+        memory.charge_lists(0);
         memory.grow_to(limits.initial_bytes)?;
         Ok(MarkRegion {
             pages: Pages::new(memory.clone()),
-            region: Region::new(memory)?,
+            region,
             large: Large::default(),
-            marks: Marks::new(memory)?,
+            marks,
             live: 0,
             headroom: Vec::new(),
             stack: MarkStack::new(stack),
@@ -163,9 +165,14 @@ impl MarkRegion {
         self.region.marked_bytes() + self.large.paged()
     }
 
-    /// Bytes of tables and lists.
-    pub fn metadata(&self) -> u64 {
-        self.marks.bytes() + self.region.metadata() + self.stack.bytes() + self.large.metadata()
+    /// Bytes of tables.
+    pub fn tables(&self) -> u64 {
+        self.marks.bytes() + self.region.tables()
+    }
+
+    /// Bytes of lists.
+    pub fn lists(&self) -> u64 {
+        self.region.lists() + self.stack.bytes() + self.large.metadata()
     }
 
     /// Walks over the heap that overflows of the mark stack made necessary.

@@ -30,6 +30,11 @@ impl LogBuffer {
         self.entries
     }
 
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> u64 {
+        self.entries as u64 * 4
+    }
+
     /// Number of entries that were pushed since the last [`clear`](Self::clear).
     pub fn len(&self) -> u32 {
         (self.memory.cell(self.next).wrapping_sub(self.start) / 4).min(self.entries as u64) as u32

@@ -16,7 +16,7 @@ pub enum SideEntry {
 }
 
 impl SideEntry {
-    const fn bits(self) -> u32 {
+    pub(super) const fn bits(self) -> u32 {
         match self {
             SideEntry::Bit => 1,
             SideEntry::Byte => 8,

@@ -32,8 +32,11 @@ fn gives_up_when_everything_is_reachable_and_the_heap_is_full() {
             bytes += object.size;
         }
         // What a budget's end leaves of a region can be smaller than the object.
-        assert!(bytes + limit / 2000 > limit - object.size, "{bytes} of {limit}");
+        let committed = m.memory.committed_bytes();
+        assert!(bytes + limit / 2000 > committed - object.size, "{bytes} of {committed}");
         m.check();
+        let usage = m.heap.usage();
+        assert!(limit < 1 << 20 || usage.committed + usage.metadata > limit / 64 * 63, "{usage:?} of {limit}");
         // What is dropped can be allocated again.
         m.stack.0[0].set(0);
         m.collect();
@@ -60,7 +63,7 @@ fn a_full_heap_whose_roots_went_without_an_allocation_has_room() {
 #[test]
 fn one_object_as_large_as_the_heap_fits_and_a_larger_one_does_not() {
     let mut m = Mutator::new(8 << 20, 1 << 20, 64 << 10, 1);
-    let whole = new_array(BYTES, (8 << 20) - 12);
+    let whole = new_array(BYTES, (m.memory.limit() - FIRST_INDEX as u64) as u32 / 8 * 8 - 12);
     for _ in 0..3 {
         assert!(m.allocate(whole).is_some());
     }

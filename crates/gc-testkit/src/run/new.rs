@@ -203,7 +203,8 @@ impl Run<'_> {
     pub(super) fn check_give_up(&mut self) -> Checked<()> {
         let Some(need) = self.machine.gave_up.take() else { return Ok(()) };
         self.walk()?;
-        let limit = self.machine.memory.limit_bytes();
+        // Side tables and lists may leave less than what the heap was given.
+        let limit = self.machine.memory.limit() - gc_api::FIRST_INDEX as u64;
         let reachable = self.shadow.mark();
         let excused: u64 = self.shadow.excused.iter().map(|id| self.shadow.node(*id).size()).sum();
         let (live, part) = match self.machine.runtime.info().reclaims {
