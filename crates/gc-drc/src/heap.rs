@@ -69,9 +69,10 @@ pub struct DrcHeap {
     pub unfreed: Vec<u32>,
     /// How much of the heap is for objects.
     pub sizer: HeapSizer,
-    /// The sizer of a new heap, and the memory that it begins with.
+    /// The sizer of a new heap.
     first_sizer: HeapSizer,
-    first_bytes: u64,
+    /// Bytes that the heap has at the start.
+    initial: u64,
     /// Bytes that had been allocated when the sizer was last asked.
     pub sized_at: u64,
     /// Bytes to allocate until the next collection.
@@ -158,7 +159,6 @@ impl DrcHeap {
         sizer.require(2 * options.young);
         space.memory.charge_lists(0);
         space.memory.grow_to(limits.initial_bytes)?;
-        let first_bytes = space.memory.committed_bytes();
         let mut heap = DrcHeap {
             options,
             space,
@@ -174,7 +174,7 @@ impl DrcHeap {
             unfreed: Vec::new(),
             sizer: sizer.clone(),
             first_sizer: sizer,
-            first_bytes,
+            initial: limits.initial_bytes,
             sized_at: 0,
             budget: 0,
             lists_then: 0,
@@ -348,7 +348,8 @@ impl DrcHeap {
     /// the table of what is on a deep stack is so large, more memory at the end goes: that is all that can be done then.
     pub fn trim(&mut self) {
         let memory = self.space.memory.clone();
-        let keep = (self.sizer.usable().max(self.space.live + self.budget) + self.options.young).max(self.first_bytes);
+        let keep = self.sizer.usable().max(self.space.live + self.budget) + self.options.young;
+        let keep = keep.max(self.initial);
         if memory.committed_bytes() > keep + keep / LARGER_PART {
             self.tally.returned_bytes += self.space.shrink(keep);
         }
@@ -671,6 +672,9 @@ impl GcHeap for DrcHeap {
         self.dead.wipe();
         self.candidates.buffer.wipe();
         self.space.reset(bumped_only);
+        // Lists may have made it shrink below that. A refusal leaves the heap as it is.
+        self.space.memory.charge_lists(0);
+        let _ = self.space.memory.grow_to(self.initial);
         self.table.reset();
         self.dead.clear();
         self.candidates.reset();
