@@ -93,11 +93,11 @@ fn a_small_cost_in_a_barrier_is_found_and_is_the_mutators() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     // As many pairs as it takes on a machine that does other things; on an idle one fifteen do.
-    let found = [15, 30, 60, 100].into_iter().find_map(|invocations| {
+    let found = [15, 30, 60, 120, 240].into_iter().find_map(|invocations| {
         let sides = pairs(folder.path(), "requests=50000", "8MiB", Some("barrier=10"), invocations);
         ratio(&sides, mutator_task).differs().then_some(sides)
     });
-    let sides = found.expect("100 pairs show what was put there");
+    let sides = found.expect("240 pairs show what was put there");
     let (mutator, collector) = (ratio(&sides, mutator_task), ratio(&sides, gc_task));
     eprintln!("{} pairs: mutator {mutator:?}, collector {collector:?}", sides[0].len());
     assert!(mutator.low > 1.0 && mutator.ratio < 1.15, "{mutator:?}");

@@ -34,14 +34,14 @@ fn succeeds(args: &[&str]) -> String {
 /// from these, for there is no clock in it, a program that serves requests.
 fn records(folder: &Path) {
     let to = folder.to_str().unwrap();
-    let programs = "survive=3000,0;survive=3000,60";
+    let programs = "survive=8000,0;survive=8000,60";
     succeeds(&["minheap", "--programs", programs, "--gc", "drc", "-o", to]);
     let plan = ["--heap", "1,2,4", "--invocations", "3", "--gc", "null,semispace,marksweep,drc", "-o", to];
     succeeds(&[&["bench", "--programs", programs][..], &plan].concat());
 
     let bench = Records::read(&[folder.join("bench.jsonl")], OnDamage::Fail).unwrap().records;
     let mut writer = Writer::open(&folder.join("requests.jsonl")).unwrap();
-    for record in bench.iter().filter(|record| record.cell.program == "survive=3000,0") {
+    for record in bench.iter().filter(|record| record.cell.program == "survive=8000,0") {
         writer.add(&serving(record)).unwrap();
     }
     let damaged = "{\"schema\":\"gleaner.record/1\"}\nno record\n";

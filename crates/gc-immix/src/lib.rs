@@ -11,8 +11,7 @@
 //!    Without candidates the trace can be shared by several threads (`threads`).
 //! 5. A sweep looks at the lines, not at the objects: blocks without a marked line are free, runs of unmarked lines are holes.
 //!
-//! There are no barriers. The memory that objects are in is used where it is free, without a reserve; a collection costs what is live, and
-//! a look at each line.
+//! There are no barriers. But for that fortieth, all memory can hold objects; a collection costs what is live, and a look at each line.
 //!
 //! S. M. Blackburn and K. S. McKinley, *Immix: a mark-region garbage collector with space efficiency, fast collection, and mutator
 //! performance*, PLDI 2008.
