@@ -37,8 +37,6 @@ A plan is a file in TOML with the names of these flags; flags come before what s
 On several machines: `--plan jobs.jsonl` writes the list of jobs, and `--plan jobs.jsonl --job N` runs one of them, wherever; files of
 records are joined by `cat`.")]
 pub struct Bench {
-    /// What to run, instead of or besides the flags: a file in TOML
-    plan_file: Option<PathBuf>,
     #[command(flatten)]
     what: What,
     /// Heap limits: multiples of the smallest heap, as in 1.5x, or sizes, as in 64MiB
@@ -92,7 +90,9 @@ pub struct Bench {
 /// What is measured: shared by `bench` and `minheap`.
 #[derive(Args)]
 pub struct What {
-    /// Programs: names as in benches/programs, with a size as in `splay=500`; `core`, twelve of them; `all`; or files, as in
+    /// What to run, instead of or besides the flags: a file in TOML
+    plan_file: Option<PathBuf>,
+    /// Programs: names as in benches/programs, with a size as in `splay=500`; `core`, thirteen of them; `all`; or files, as in
     /// prog.wasm:run:500 [default: core]
     #[arg(long, value_name = "NAME,…", value_delimiter = ';')]
     programs: Vec<String>,
@@ -153,8 +153,9 @@ pub fn share(text: &str) -> Result<f64, String> {
 }
 
 impl What {
-    /// Puts what stands on the command line over what stands in a plan.
-    pub fn apply(&self, plan: &mut Plan) {
+    /// The plan file with the flags put over it.
+    pub fn plan(&self) -> anyhow::Result<Plan> {
+        let mut plan = self.plan_file.as_deref().map(Plan::read).transpose()?.unwrap_or_default();
         if !self.programs.is_empty() {
             plan.programs = self.programs.iter().flat_map(|programs| split_programs(programs)).collect();
         }
@@ -170,6 +171,7 @@ impl What {
         if let Some(timeout) = self.timeout {
             plan.timeout = timeout.as_secs_f64();
         }
+        Ok(plan)
     }
 
     /// The folder of records.
@@ -251,8 +253,7 @@ impl Bench {
 
     /// The plan file with the flags put over it.
     fn make_plan(&self) -> anyhow::Result<Plan> {
-        let mut plan = self.plan_file.as_deref().map(Plan::read).transpose()?.unwrap_or_default();
-        self.what.apply(&mut plan);
+        let mut plan = self.what.plan()?;
         fn set<T: Clone>(to: &mut T, from: &Option<T>) {
             if let Some(value) = from {
                 *to = value.clone();

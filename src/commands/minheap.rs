@@ -25,8 +25,7 @@ pub struct Minheap {
 
 impl Minheap {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
-        let mut plan = Plan::default();
-        self.what.apply(&mut plan);
+        let plan = self.what.plan()?;
         let configs: Vec<Config> = configs(&plan)?.into_iter().filter(|config| config.reclaims).collect();
         let programs = self.what.programs(&plan)?;
         let mut runner = Runner::open(self.what.folder(), "minheap.jsonl", launcher()?)?;

@@ -158,7 +158,7 @@ const CORE: [&str; 13] = [
     "moonbit/deltablue",
     "moonbit/havlak",
     "moonbit/json",
-    "requests@400000",
+    "requests@200000",
 ];
 
 impl Set {
