@@ -37,3 +37,4 @@ pub use lab::text;
 pub mod values;
 pub mod wasi;
 pub mod wast;
+pub mod whole_file;

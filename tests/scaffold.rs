@@ -105,7 +105,10 @@ fn a_collector_is_a_crate_and_two_lines_and_passes_the_kit() {
     for (file, text) in [
         ("Cargo.toml", format!("[workspace]\nmembers = [\"list\", \"gc-try-out\"]\nresolver = \"3\"\n\n{shared}")),
         ("list/Cargo.toml", format!("{LIST}{all}{entries}\n")),
-        ("list/src/lib.rs", format!("pub mod collectors;\n#[path = \"{ROOT}/crates/lab/src/text.rs\"]\npub mod text;\n")),
+        (
+            "list/src/lib.rs",
+            format!("pub mod collectors;\n#[path = \"{ROOT}/crates/lab/src/text.rs\"]\npub mod text;\n"),
+        ),
         ("list/tests/list.rs", LIST_TEST.to_string()),
     ] {
         let path = other.path().join(file);

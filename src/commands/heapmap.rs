@@ -6,11 +6,10 @@ use crate::heapmap::Recorder;
 use crate::output::Output;
 use crate::text;
 use crate::wasi::Exit;
+use crate::whole_file::WholeFile;
 use anyhow::Context;
 use clap::Args;
 use engine::{Engine, Error, ErrorKind, Store};
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -48,11 +47,8 @@ impl Heapmap {
         if target.is_dir() {
             return Err(UsageError(format!("--output {}: this is a directory", target.display())).into());
         }
-        let mut partial = target.clone().into_os_string();
-        partial.push(".partial");
-        let partial = Partial(partial.into());
         let cannot = || format!("{}: the page cannot be written", target.display());
-        let mut to = BufWriter::new(File::create(&partial.0).with_context(cannot)?);
+        let mut to = WholeFile::create(&target).with_context(cannot)?;
 
         let recorder = Recorder::watch(&mut store);
         let result = self.program.run(&mut store, &output, || ());
@@ -72,8 +68,7 @@ impl Heapmap {
         let name = Path::new(self.program.file()).file_name().unwrap_or_default().to_string_lossy();
         let about = [format!("{}: {}", gc.spec, engine.gc().info().summary)];
         let page = recorder.page(&store, &format!("{name} under {}", gc.spec), &about)?;
-        page.write(&mut to).and_then(|()| to.flush()).with_context(cannot)?;
-        fs::rename(&partial.0, &target).with_context(cannot)?;
+        page.write(&mut to).and_then(|()| to.finish()).with_context(cannot)?;
         eprintln!("{}: {} collections", target.display(), text::count(page.collections() as u64));
         flushed?;
         match code {
@@ -87,14 +82,5 @@ impl Heapmap {
             let stem = Path::new(self.program.file()).file_stem().unwrap_or_default();
             Path::new(stem).with_extension("heapmap.html")
         })
-    }
-}
-
-/// A file that is gone in the end, unless it has been given its name.
-struct Partial(PathBuf);
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
     }
 }

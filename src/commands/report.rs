@@ -1,10 +1,12 @@
 //! `gleaner report`: records as a page.
 
 use super::UsageError;
+use crate::whole_file::WholeFile;
 use anyhow::Context;
 use clap::Args;
 use lab::files::{OnDamage, Records};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Make a page from records: curves, overheads, pauses, counters and where each number comes from, in one HTML file
@@ -47,7 +49,12 @@ impl Report {
             ))
             .into());
         }
-        write(&self.output, &lab::report::html(&read, &self.title()))?;
+        let page = lab::report::html(&read, &self.title());
+        let written = WholeFile::create(&self.output).and_then(|mut file| {
+            file.write_all(page.as_bytes())?;
+            file.finish()
+        });
+        written.with_context(|| self.output.display().to_string())?;
         let damaged = match read.damaged.len() {
             0 => String::new(),
             damaged => format!(", {damaged} damaged left out"),
@@ -61,19 +68,4 @@ impl Report {
         let names = || self.records.iter().map(name).collect::<Vec<_>>().join(", ");
         self.title.clone().unwrap_or_else(|| format!("Garbage collectors measured: {}", names()))
     }
-}
-
-/// Writes a file that has its name only when it is complete. What is no file, as a terminal, is written to as it is.
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let special = std::fs::metadata(path).is_ok_and(|meta| !meta.is_file());
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    let partial = if special { path.to_path_buf() } else { PathBuf::from(name) };
-    let written =
-        std::fs::write(&partial, text).and_then(|()| if special { Ok(()) } else { std::fs::rename(&partial, path) });
-    if written.is_err() && !special {
-        // It may not even be there.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written.with_context(|| path.display().to_string())
 }

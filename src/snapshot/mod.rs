@@ -4,10 +4,10 @@ mod devtools;
 mod dot;
 
 use crate::text;
+use crate::whole_file::WholeFile;
 use engine::{HeapGraph, HeapMoment, ObservedHeap, Outcome, Store};
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -161,8 +161,8 @@ pub struct Request {
 struct State {
     target: Target,
     when: When,
-    /// Where the snapshot is written first, so that there never is half of one under its name. Taken when it is.
-    partial: Option<File>,
+    /// Taken when the snapshot is.
+    file: Option<WholeFile>,
     collections: u64,
     allocated: u64,
     outcome: Option<Result<Summary, SnapshotError>>,
@@ -174,10 +174,10 @@ impl Request {
     /// # Errors
     /// When it cannot.
     pub fn new(target: Target, when: When) -> Result<Request, SnapshotError> {
-        let partial = File::create(partial(&target.file))
+        let file = WholeFile::create(&target.file)
             .map_err(|source| SnapshotError::Write { file: target.file.clone(), source })?;
         let state =
-            State { target: target.clone(), when, partial: Some(partial), collections: 0, allocated: 0, outcome: None };
+            State { target: target.clone(), when, file: Some(file), collections: 0, allocated: 0, outcome: None };
         Ok(Request { target, when, state: Arc::new(Mutex::new(state)) })
     }
 
@@ -216,24 +216,8 @@ impl Request {
     }
 }
 
-impl Drop for Request {
-    fn drop(&mut self) {
-        if lock(&self.state).partial.is_some() {
-            // Nothing is in it.
-            let _ = fs::remove_file(partial(&self.target.file));
-        }
-    }
-}
-
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where a file is written before it gets its name.
-fn partial(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".partial");
-    name.into()
 }
 
 impl State {
@@ -256,25 +240,18 @@ impl State {
     }
 
     fn take(&mut self, graph: &HeapGraph<'_>) {
-        let Some(file) = self.partial.take() else { return };
-        let partial = partial(&self.target.file);
-        let outcome = self.write(graph, file, &partial);
-        if outcome.is_err() {
-            // That it is gone is all that matters.
-            let _ = fs::remove_file(&partial);
+        if let Some(file) = self.file.take() {
+            self.outcome = Some(self.write(graph, file));
         }
-        self.outcome = Some(outcome);
     }
 
-    fn write(&self, graph: &HeapGraph<'_>, file: File, partial: &Path) -> Result<Summary, SnapshotError> {
+    fn write(&self, graph: &HeapGraph<'_>, mut to: WholeFile) -> Result<Summary, SnapshotError> {
         let Target { file: name, format } = &self.target;
         if *format == Format::Dot && graph.len() > MOST_DOT_OBJECTS {
             return Err(SnapshotError::TooMany { file: name.clone(), objects: graph.len() });
         }
-        let mut to = BufWriter::new(file);
         write(graph, *format, &mut to)
-            .and_then(|()| to.flush())
-            .and_then(|()| fs::rename(partial, name))
+            .and_then(|()| to.finish())
             .map_err(|source| SnapshotError::Write { file: name.clone(), source })?;
         Ok(Summary {
             file: name.clone(),

@@ -139,22 +139,28 @@ pub(super) fn utilisation_section(page: &mut Page<'_>) -> String {
         Plot { title: (*program).into(), layout, variants, height: 280 }
     };
     let plots: Vec<Plot> = programs.iter().map(plot).collect();
+    let caption = "Minimum mutator utilisation: the smallest share of any window of a given length in which the program ran. Thick: the median
+            over invocations; thin: the least of all. A curve leaves zero at the longest pause and ends at the program's share of the whole
+            run. After P. Cheng and G. E. Blelloch, <i>A parallel, real-time garbage collector</i>, PLDI 2001.";
+    figure(page, "utilisation", plots, caption.into())
+}
+
+/// A plot for each program, all configurations in each, with a choice of the heap's size.
+fn figure(page: &mut Page<'_>, section: &'static str, plots: Vec<Plot>, caption: String) -> String {
+    let study = page.study;
     let records = study.all();
     let figure = Figure {
-        id: "utilisation-all".into(),
+        id: format!("{section}-all"),
         plots,
         columns: 3,
         legend: Legend::Lines,
         configs: (0..study.configs.len()).collect(),
-        caption: "Minimum mutator utilisation: the smallest share of any window of a given length in which the program ran. Thick: the median
-            over invocations; thin: the least of all. A curve leaves zero at the longest pause and ends at the program's share of the whole
-            run. After P. Cheng and G. E. Blelloch, <i>A parallel, real-time garbage collector</i>, PLDI 2001."
-            .into(),
+        caption,
         care: care::of(&records),
         records: &records,
-        choice: Some("utilisation"),
+        choice: Some(section),
     };
-    page.choice("utilisation") + &page.figure(figure)
+    page.choice(section) + &page.figure(figure)
 }
 
 /// The section of pauses: their distribution, and a table.
@@ -172,28 +178,18 @@ pub(super) fn pause_section(page: &mut Page<'_>) -> String {
         Plot { title: (*program).into(), layout, variants, height: 280 }
     };
     let plots: Vec<Plot> = programs.iter().map(plot).collect();
-    let records = study.all();
-    let figure = Figure {
-        id: "pauses-all".into(),
-        plots,
-        columns: 3,
-        legend: Legend::Lines,
-        configs: (0..study.configs.len()).collect(),
-        caption: format!(
-            "The distribution of pauses of all invocations: the share that is not longer than a given time, by at most {points} points a line.
+    let caption = format!(
+        "The distribution of pauses of all invocations: the share that is not longer than a given time, by at most {points} points a line.
             A configuration without a curve never stopped the program, or did not run. Short pauses alone say nothing: one that stops
             a program often and briefly may leave it no time, which utilisation shows."
-        ),
-        care: care::of(&records),
-        records: &records,
-        choice: Some("pauses"),
-    };
+    );
+    let figure = figure(page, "pauses", plots, caption);
     let tables: Vec<String> =
         study.choices().into_iter().map(|level| percentile_table(study, &programs, level)).collect();
     let tables = page.variants("pauses", &tables);
     let caption =
         "Percentiles of the pauses of all invocations: the smallest pause that so many of them do not exceed.";
-    page.choice("pauses") + &page.figure(figure) + &page.captioned(&tables, caption)
+    figure + &page.captioned(&tables, caption)
 }
 
 fn percentile_table(study: &Study<'_>, programs: &[&str], level: Level) -> String {
