@@ -36,6 +36,14 @@ const PROGRAM: &str = r#"(module $m
   (func $odd? (param i32) (result i32)
     (if (result i32) (i32.eqz (local.get 0))
       (then (i32.const 0)) (else (call $even? (i32.sub (local.get 0) (i32.const 1))))))
+  ;; Twice into itself, each time with an object that lives across it.
+  (func $fall (param $n i32) (result i32)
+    (local $p (ref $pair))
+    (local.set $p (call $new (local.get $n) (ref.null none)))
+    (if (i32.eq (local.get $n) (i32.const 3)) (then (throw $odd (local.get $n))))
+    (i32.add
+      (call $divide (i32.const 9) (local.get $n))
+      (i32.add (call $fall (i32.sub (local.get $n) (i32.const 1))) (struct.get $pair $n (local.get $p)))))
   (func $deep (param i32) (result i32) (call $divide (i32.const 12) (call $note (local.get 0))))
   (func $load (param i32) (result i32) (i32.load (local.get 0)))
   (func $first (param (ref null $pair)) (result i32) (struct.get $pair $n (local.get 0)))
@@ -116,14 +124,15 @@ const PROGRAM: &str = r#"(module $m
       (local.set $n (i32.sub (local.get $n) (i32.const 1)))
       (br_if $again (i32.gt_s (local.get $n) (i32.const 0))))
     (local.get $s))
+  (func (export "falls") (param i32) (result i32) (call $fall (local.get 0)))
   (func (export "parity") (param i32) (result i32) (call $even? (local.get 0)))
   (func (export "bounds") (param i32) (result i32) (call $load (i32.mul (local.get 0) (i32.const 60000))))
   (func (export "null") (param i32) (result i32)
     (call $first (if (result (ref null $pair)) (local.get 0) (then (call $new (i32.const 5) (ref.null none))) (else (ref.null none))))))"#;
 
-const EXPORTS: [&str; 13] = [
-    "order", "thrown", "escapes", "early", "locals", "never", "divide", "objects", "walks", "once", "parity", "bounds",
-    "null",
+const EXPORTS: [&str; 14] = [
+    "order", "thrown", "escapes", "early", "locals", "never", "divide", "objects", "walks", "once", "falls", "parity",
+    "bounds", "null",
 ];
 
 /// What each export does with each argument: its result or its error, which has a backtrace, and the fuel that is left.
@@ -184,6 +193,7 @@ fn what_is_expected_is_so() {
         ("bounds 2:", &["m!$load", "m!$bounds"]),
         ("null 0:", &["m!$first", "m!$null"]),
         ("never 1:", &["m!$never", "m!$never"]),
+        ("falls 2:", &["m!$divide", "m!$fall", "m!$fall", "m!$fall", "m!$falls"]),
     ] {
         let found: Vec<&str> = of(what).lines().filter_map(|line| line.split(" - ").nth(1)).collect();
         let found: Vec<&str> = found.iter().map(|name| name.split(" with ").next().unwrap()).collect();

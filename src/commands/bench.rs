@@ -10,6 +10,7 @@ use lab::bench::{Runner, Summary};
 use lab::files::{OnDamage, Records};
 use lab::launch::Launcher;
 use lab::minheap;
+use lab::noise::NoiseFloor;
 use lab::plan::{self, Config, HeapSize, Job, Minima, Plan, Relative};
 use lab::programs::{Program, Set, Size};
 use lab::record::{Record, Warmup};
@@ -247,7 +248,7 @@ impl Bench {
         }
         let mut runner = Runner::open(self.what.folder(), "bench.jsonl", launcher()?)?;
         let summary = runner.bench(&plan, jobs)?;
-        report(&summary, self.what.folder());
+        report(&summary, NoiseFloor::of(runner.records()), self.what.folder());
         Ok(ExitCode::SUCCESS)
     }
 
@@ -320,12 +321,15 @@ fn said(record: &Record) -> String {
 }
 
 /// What a run came to, for the person who waited for it.
-fn report(summary: &Summary, folder: &Path) {
+fn report(summary: &Summary, noise: Option<NoiseFloor>, folder: &Path) {
     let outcomes: Vec<String> = summary.outcomes.iter().map(|(name, count)| format!("{count} {name}")).collect();
     let mut counts = table();
     counts.add_row(["invocations that ran", &text::count(summary.ran as u64)]);
     counts.add_row(["that had run before", &text::count(summary.found as u64)]);
     counts.add_row(["left out after two failures", &text::count(summary.skipped as u64)]);
     counts.add_row(["outcomes", &outcomes.join(", ")]);
+    if let Some(noise) = noise {
+        counts.add_row(["noise floor of times", &noise.to_string()]);
+    }
     eprintln!("{counts}\nrecords are in {}; `gleaner report {0} -o report.html` shows them", folder.display());
 }

@@ -18,6 +18,7 @@ pub mod files;
 pub mod launch;
 pub mod ledger;
 pub mod minheap;
+pub mod noise;
 pub mod plan;
 pub mod programs;
 pub mod record;

@@ -6,8 +6,8 @@
 //! prologue with its look at the stack's limit, a frame, references that are spilled for the sake of a callee that does
 //! not collect) is gone, and Cranelift sees both bodies at once.
 //!
-//! Bodies are taken that are short, or not long and called from one place only; and have neither handlers nor tail calls. What a
-//! function takes in is bounded, so that a module's code grows by a factor at most.
+//! Bodies are taken that are short, or not long and called from one place only; and have neither handlers nor tail calls. A function
+//! that calls itself is taken into itself, too. What a function takes in is bounded, so that a module's code grows by a factor at most.
 
 use super::translate::{Translator, call_sites};
 use super::{CompileError, Compiler, OptLevel};
@@ -27,6 +27,8 @@ const LONGEST: usize = 400;
 const MOST_LOCALS: u64 = 16;
 /// Bodies within bodies.
 const DEEPEST: usize = 4;
+/// How often a function is taken into its own body, one within the other.
+const MOST_RECURSION: usize = 2;
 /// Bytes of bodies that a function may take in, unless it is twice as long itself: then half as many as it has.
 const LEAST_BUDGET: usize = 800;
 
@@ -156,10 +158,11 @@ impl Translator<'_, '_> {
         let defined = function_index.checked_sub(info.imported_funcs)? as usize;
         self.inlining.get(defined)?;
         let inlined = &self.inlined;
-        let recurs = self.defined == defined || inlined.chain.iter().any(|(known, _)| *known == defined);
+        let recursion =
+            inlined.chain.iter().map(|(known, _)| *known).chain([self.defined]).filter(|known| *known == defined);
         let budget = (info.bodies[self.defined].len() / 2).max(LEAST_BUDGET);
         let fits = inlined.bytes + info.bodies[defined].len() <= budget && self.values() < limits::CODE_VALUES.max / 4;
-        (fits && !recurs && inlined.chain.len() < DEEPEST).then_some(defined)
+        (fits && inlined.chain.len() < DEEPEST && recursion.count() <= MOST_RECURSION).then_some(defined)
     }
 
     /// Translates the body of a function in place of a call to it.

@@ -21,6 +21,7 @@ mod profile;
 mod safepoints;
 mod simd;
 mod table;
+mod threading;
 mod trampoline;
 mod translate;
 

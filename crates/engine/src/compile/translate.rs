@@ -8,7 +8,7 @@ use super::control::Frame;
 use super::env::FuncEnv;
 use super::inline::{Inlined, Inlining};
 use super::simd::vector_constant;
-use super::{CompileError, Compiler, clif_type, is_gc, safepoints};
+use super::{CompileError, Compiler, OptLevel, clif_type, is_gc, safepoints, threading};
 use crate::info::{ModuleInfo, Origin};
 use crate::limits::{self, Limit};
 use crate::types::{CompositeType, FuncType, HeapType, RefType, ValType};
@@ -79,6 +79,9 @@ pub(super) fn translate(
     t.start.inspect(|start| t.b.seal_block(*start));
     let Translator { b, env, inlined, .. } = t;
     b.finalize(compiler.isa.frontend_config());
+    if compiler.options.opt_level == OptLevel::Speed {
+        threading::thread_jumps(&mut context.func);
+    }
     safepoints::spill_references(&mut context.func, &env.references);
     if is_small_leaf(&context.func) {
         context.func.stack_limit = None;

@@ -4,6 +4,7 @@ use super::page::{Column, Page, bare_table};
 use super::study::Level;
 use super::text::{escaped, hash, list, plural};
 use crate::minheap::{Minimum, minima};
+use crate::noise::NoiseFloor;
 use crate::record::{Purpose, Record, Warmup};
 use crate::text::{count, size};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +73,9 @@ pub(super) fn section(page: &mut Page<'_>) -> String {
         ]
     });
     html += &loads(&all);
+    if let Some(noise) = NoiseFloor::of(read.records.iter()) {
+        html += &format!("<p id=noise>Noise floor of times: {noise}.</p>\n");
+    }
     html += "<h3>Programs</h3>";
     html += &grouped(&all, &["program", "file", "function", "arguments", "SHA-256"], |record| {
         let program = &record.program;
@@ -199,6 +203,14 @@ mod tests {
         let html = minimum_section(&mut Page::new(&study)).unwrap();
         assert!(html.contains("<b>100</b>") && html.contains("≤ 200 <small>(2.00×)</small>"), "{html}");
         assert!(html.contains("<td>none</td>") && html.contains("4 records behind this"), "{html}");
+    }
+
+    #[test]
+    fn the_noise_floor_is_told() {
+        let read = read((0..4).map(|i| run("p", "a", Some(2.0), i, 100 + u64::from(i % 2), 1)).collect());
+        let study = Study::new(&read);
+        let html = section(&mut Page::new(&study));
+        assert!(html.contains("Noise floor of times: 1.0 % in the median"), "{html}");
     }
 
     #[test]
