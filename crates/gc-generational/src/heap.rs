@@ -165,9 +165,7 @@ impl GenerationalHeap {
     /// Takes pages for the nursery: as many as it should have, or as many as the heap has room for, or none if what is old needs
     /// them.
     fn open_nursery(&mut self) {
-        if !self.nursery.is_empty() {
-            self.space.pages.give(std::mem::take(&mut self.nursery));
-        }
+        self.space.pages.give(std::mem::take(&mut self.nursery));
         let spare = self.spare();
         let room = if self.options.ageing { spare * 2 / 7 } else { spare * 3 / 7 };
         let mut bytes =
@@ -178,9 +176,7 @@ impl GenerationalHeap {
                 self.remembered.clear(self.nursery.clone());
                 break;
             }
-            if !self.nursery.is_empty() {
-                self.space.pages.give(std::mem::take(&mut self.nursery));
-            }
+            self.space.pages.give(std::mem::take(&mut self.nursery));
             bytes = bytes / 2 / PAGE as u64 * PAGE as u64;
         }
         self.bump.open(self.nursery.clone());
@@ -312,9 +308,7 @@ impl GenerationalHeap {
     /// The next survivor space takes the last one's place.
     fn set_survivors(&mut self, next: Range<u32>, bytes: u64, objects: u64) {
         let last = std::mem::replace(&mut self.survivors, next);
-        if !last.is_empty() {
-            self.space.pages.give(last);
-        }
+        self.space.pages.give(last);
         (self.survivor_bytes, self.survivor_objects) = (bytes, objects);
     }
 
@@ -380,9 +374,7 @@ impl GcHeap for GenerationalHeap {
         } else {
             let live = self.collect_all(program, events);
             self.tally.collected(&self.memory, since, live, self.old_objects);
-            if !self.nursery.is_empty() {
-                self.space.pages.give(std::mem::take(&mut self.nursery));
-            }
+            self.space.pages.give(std::mem::take(&mut self.nursery));
             let keep = self.size.bytes() + reserve(self.size.bytes());
             self.growth.collected(self.space.occupied(), self.aged + used, keep, &mut self.space.pages);
             self.aged = 0;

@@ -81,7 +81,7 @@ impl Pages {
         Some(self::bytes(first, pages))
     }
 
-    /// Gives back the pages of `range`, or a part of what was taken.
+    /// Gives back the pages of `range`, or a part of what was taken; nothing, if it is empty.
     pub fn give(&mut self, range: Range<u32>) {
         debug_assert!(range.start.is_multiple_of(PAGE));
         self.insert(range.start / PAGE, (range.end - range.start).div_ceil(PAGE));
