@@ -224,10 +224,7 @@ impl GenerationalHeap {
         let MarkRegion { pages, region, large, marks, .. } = space;
         let old: Vec<_> = if remembered.looks_for_objects() { region.blocks().collect() } else { Vec::new() };
         let armed = remembered.armed_bits(false);
-        let next = match next_bytes {
-            0 => 0..0,
-            bytes => pages.take(bytes, BLOCK).unwrap_or_default(),
-        };
+        let next = (next_bytes > 0).then(|| pages.take(next_bytes, BLOCK)).flatten().unwrap_or_default();
         remembered.clear(next.clone());
         let mut next_end = next.start;
         let (mut promoted, mut promoted_bytes) = (0, 0);
@@ -272,6 +269,7 @@ impl GenerationalHeap {
         let mut objects = 0;
         while let Some(object) = grey.pop() {
             objects += 1;
+            let first = grey.len();
             if next.contains(&object) {
                 shapes.scan(memory, &at(object), |offset| {
                     update_slot(memory, object, offset, |child| copy(child, grey));
@@ -285,6 +283,8 @@ impl GenerationalHeap {
                     }
                 });
             }
+            // The first child goes first, with all below it: that is the order in which programs go through what is copied.
+            grey[first..].reverse();
         }
         events.phase(Phase::Reclaim);
         if next_end == next.start {

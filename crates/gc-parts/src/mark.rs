@@ -131,7 +131,8 @@ impl MarkStack {
 
     /// Scans grey objects until none is left: `visit` is given what a slot refers to and the stack, and says what the slot
     /// refers to from now on, having marked that and pushed it unless the stack is full. `scanned` is told each object, once, and its
-    /// bytes. `marks` in `heap` are what is walked over after an overflow.
+    /// bytes. `marks` in `heap` are what is walked over after an overflow. The first slot's object is scanned first, with all below it: what is
+    /// copied meanwhile lies in the order in which programs go through it, rather than backwards.
     ///
     /// Cost: each object once, and after an overflow all marked objects once more for each time.
     pub fn drain(
@@ -144,8 +145,10 @@ impl MarkStack {
     ) {
         loop {
             while let Some(object) = self.grey.pop() {
+                let first = self.grey.len();
                 let bytes = update_slots(memory, shapes, object, |child| visit(self, child));
                 scanned(object, bytes);
+                self.grey[first..].reverse();
             }
             if !std::mem::take(&mut self.overflowed) {
                 // A quarter of the room for lists: what it keeps is charged to the heap.
