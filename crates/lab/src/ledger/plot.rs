@@ -171,6 +171,11 @@ impl Panel {
     }
 }
 
+/// Height of a legend's entry.
+const LEGEND_ENTRY: u32 = 16;
+/// What a panel's title and axis take of its height.
+const AROUND: u32 = 90;
+
 /// Draws a paper's panels.
 ///
 /// # Errors
@@ -208,7 +213,13 @@ fn panel_on<'a>(area: &Area<'a>, panel: &Panel, drawn: &[Drawn]) -> Drawing<'a> 
     let (left, right) = span(&mut all.iter().map(|p| to(p.0)));
     let (low, high) = span(&mut all.iter().flat_map(|p| [to(p.1), to(p.3)]));
     let (left, right) = if bars { (-0.5, right.max(0.0) + 0.5) } else { widen(left, right, 0.04) };
-    let (low, high) = if log { widen(low, high, 0.12) } else { (0.0, high.max(1e-9) * 1.3) };
+    // Above bars there is room for the legend.
+    let legend = f64::from(LEGEND_ENTRY * drawn.len() as u32 + LEGEND_ENTRY) / f64::from(PANEL.1 - AROUND);
+    let (low, high) = match (log, bars) {
+        (true, _) => widen(low, high, 0.12),
+        (false, true) => (0.0, high.max(1e-9) / (1.0 - legend)),
+        (false, false) => (0.0, high.max(1e-9) * 1.3),
+    };
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, ("sans-serif", 15))
         .margin(10)
