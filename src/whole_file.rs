@@ -37,8 +37,10 @@ impl WholeFile {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn create(path: &Path) -> io::Result<WholeFile> {
-        let place = if fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
-            Place::Itself(File::options().write(true).open(path)?)
+        // Where a link leads, so that it remains one.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
+        let place = if fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
+            Place::Itself(File::options().write(true).open(&path)?)
         } else {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             // Who may read it is for the process's mask to say, as for any other file.
@@ -46,7 +48,7 @@ impl WholeFile {
             let mut file = tempfile::Builder::new();
             Place::Beside(file.prefix(".").suffix(".partial").permissions(permissions).tempfile_in(folder)?)
         };
-        Ok(WholeFile { path: path.into(), to: BufWriter::new(place) })
+        Ok(WholeFile { path, to: BufWriter::new(place) })
     }
 
     /// It is complete: gives it its name.
@@ -101,6 +103,19 @@ mod tests {
         drop(file);
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn links_stay_what_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let [page, link] = ["page", "link"].map(|name| folder.path().join(name));
+        fs::write(&page, "old").unwrap();
+        std::os::unix::fs::symlink(&page, &link).unwrap();
+        let mut file = WholeFile::create(&link).unwrap();
+        file.write_all(b"new").unwrap();
+        file.finish().unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&page).unwrap(), b"new");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::analysis::wall;
 use crate::record::{Cell, Purpose, Record};
+use crate::stats::quantile;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -33,13 +34,8 @@ impl NoiseFloor {
             }
         }
         let mut differences: Vec<f64> = cells.into_values().filter_map(halves_differ_by).collect();
-        differences.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| differences.get((share * differences.len() as f64).ceil() as usize - 1).copied();
-        (!differences.is_empty()).then(|| NoiseFloor {
-            cells: differences.len(),
-            median: at(0.5).expect("there is one"),
-            most: at(0.95).expect("there is one"),
-        })
+        let (median, most) = (quantile(&mut differences, 0.5)?, quantile(&mut differences, 0.95)?);
+        Some(NoiseFloor { cells: differences.len(), median, most })
     }
 }
 

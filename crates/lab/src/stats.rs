@@ -135,8 +135,8 @@ pub fn geometric_mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 }
 
 /// The value that the fraction `q` of all does not exceed; `None` of nothing.
-pub fn quantile(values: &mut [u64], q: f64) -> Option<u64> {
-    values.sort_unstable();
+pub fn quantile<T: PartialOrd + Copy>(values: &mut [T], q: f64) -> Option<T> {
+    values.sort_unstable_by(|a, b| a.partial_cmp(b).expect("values are numbers"));
     let rank = (q * values.len() as f64).ceil() as usize;
     values.get(rank.clamp(1, values.len().max(1)) - 1).copied()
 }
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(quantile(&mut values, 0.5), Some(3));
         assert_eq!(quantile(&mut values, 0.9), Some(5));
         assert_eq!(quantile(&mut values, 0.0), Some(1));
-        assert_eq!(quantile(&mut [], 0.5), None);
+        assert_eq!(quantile::<f64>(&mut [], 0.5), None);
         assert!(close(geometric_mean([1.0, 4.0, 2.0]).unwrap(), 2.0));
         assert_eq!(geometric_mean([1.0, 0.0]), None);
     }

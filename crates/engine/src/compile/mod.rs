@@ -18,6 +18,8 @@ mod interrupts;
 mod memory;
 mod numeric;
 mod profile;
+#[cfg(test)]
+mod random;
 mod safepoints;
 mod simd;
 mod table;

@@ -20,6 +20,8 @@ use cranelift_codegen::ir::{
 
 /// The most instructions of a block that only decides.
 const LONGEST: usize = 4;
+/// The most parameters of one: what follows takes time in proportion to their square.
+const MOST_PARAMS: usize = 16;
 /// Decisions that a jump is taken through, one after the other.
 const MOST: usize = 8;
 
@@ -54,7 +56,7 @@ fn branch(func: &Function, block: Block) -> Option<Inst> {
         inst == last || matches!(func.dfg.insts[inst].opcode(), Opcode::Iconst | Opcode::Icmp | Opcode::Uextend)
     };
     let decides = func.dfg.insts[last].opcode() == Opcode::Brif
-        && !func.dfg.block_params(block).is_empty()
+        && (1..=MOST_PARAMS).contains(&func.dfg.block_params(block).len())
         && func.layout.block_insts(block).take(LONGEST + 1).all(pure)
         && func.layout.block_insts(block).nth(LONGEST).is_none();
     decides.then_some(last)

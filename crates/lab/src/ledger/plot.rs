@@ -215,6 +215,7 @@ fn panel_on<'a>(area: &Area<'a>, panel: &Panel, drawn: &[Drawn]) -> Drawing<'a> 
     let (left, right) = if bars { (-0.5, right.max(0.0) + 0.5) } else { widen(left, right, 0.04) };
     // Above bars there is room for the legend.
     let legend = f64::from(LEGEND_ENTRY * drawn.len() as u32 + LEGEND_ENTRY) / f64::from(PANEL.1 - AROUND);
+    let legend = legend.min(0.6);
     let (low, high) = match (log, bars) {
         (true, _) => widen(low, high, 0.12),
         (false, true) => (0.0, high.max(1e-9) / (1.0 - legend)),

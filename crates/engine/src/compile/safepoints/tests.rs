@@ -3,6 +3,7 @@
 //! same with and without the pass, and never with a stale one. The checker knows nothing of liveness.
 
 use super::*;
+use crate::compile::random::Random;
 use cranelift_codegen::ir::{
     AbiParam, ExceptionTableData, ExceptionTableItem, ExtFuncData, ExternalName, FuncRef, InstructionData, Opcode,
     Signature, UserExternalName,
@@ -11,18 +12,6 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_codegen::settings::{self, Flags};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use std::collections::HashMap;
-
-/// A sequence of numbers: xorshift.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % n as u64) as usize
-    }
-}
 
 const BLOCKS: usize = 9;
 const VARIABLES: usize = 4;

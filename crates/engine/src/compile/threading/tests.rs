@@ -1,6 +1,7 @@
 //! Random functions do the same with and without the pass, as an interpreter sees them, and remain well-formed.
 
 use super::*;
+use crate::compile::random::Random;
 use cranelift_codegen::ir::types::{I8, I32};
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature};
 use cranelift_codegen::isa::CallConv;
@@ -9,27 +10,21 @@ use cranelift_codegen::verify_function;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use std::collections::HashMap;
 
-/// A sequence of numbers: xorshift.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % n as u64) as usize
-    }
-}
-
 const BLOCKS: usize = 8;
 
-/// A function of blocks that take up to two numbers and branch anywhere; many of them only decide. Multiplication stands for what
-/// must not be passed by.
-fn random_function(random: &mut Random) -> Function {
+/// An empty function that makes a number of two.
+fn of_two_numbers() -> Function {
     let mut func = Function::new();
     func.signature = Signature::new(CallConv::Fast);
     func.signature.params = vec![AbiParam::new(I32); 2];
     func.signature.returns = vec![AbiParam::new(I32)];
+    func
+}
+
+/// A function of blocks that take up to two numbers and branch anywhere; many of them only decide. Multiplication stands for what
+/// must not be passed by.
+fn random_function(random: &mut Random) -> Function {
+    let mut func = of_two_numbers();
     let mut context = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut func, &mut context);
     let entry = b.create_block();
@@ -188,10 +183,7 @@ fn functions_do_what_they_did() {
 
 /// `decide(p): brif p == 0, no, yes`, entered with 1, with 0 and with an argument.
 fn diamond(chain: bool) -> Function {
-    let mut func = Function::new();
-    func.signature = Signature::new(CallConv::Fast);
-    func.signature.params = vec![AbiParam::new(I32); 2];
-    func.signature.returns = vec![AbiParam::new(I32)];
+    let mut func = of_two_numbers();
     let mut context = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut func, &mut context);
     let [entry, one, zero, other, decide, yes, no] = [(); 7].map(|()| b.create_block());
