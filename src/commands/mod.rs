@@ -172,6 +172,9 @@ struct Tuning {
     /// Translate every call as a call, that of a small function too
     #[arg(long)]
     no_inlining: bool,
+    /// Translate one iteration of every loop, of a short one too
+    #[arg(long)]
+    no_unrolling: bool,
     /// Let each `call_indirect` through a table that nothing can change remember what it called last
     #[arg(long)]
     call_indirect_cache: bool,
@@ -189,7 +192,7 @@ enum When {
 
 impl Tuning {
     fn apply(self, config: Config) -> Config {
-        let config = config.inline_calls(!self.no_inlining);
+        let config = config.inline_calls(!self.no_inlining).unroll_loops(!self.no_unrolling);
         let config = config.call_indirect_cache(self.call_indirect_cache);
         let config = config.relaxed_simd_deterministic(self.relaxed_simd_deterministic);
         config.table_init(match self.table_init {

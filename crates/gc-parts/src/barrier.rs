@@ -9,7 +9,7 @@
 //! What the barriers cost beside each other: S. M. Blackburn and A. L. Hosking, *Barriers: friend or foe?*, ISMM 2004; X. Yang,
 //! S. M. Blackburn, D. Frampton and A. L. Hosking, *Barriers reconsidered, friendlier still!*, ISMM 2012.
 
-use gc_api::ir::{InstBuilder, Value, condcodes::IntCC, types::I32, types::I64};
+use gc_api::ir::{InstBuilder, Value, condcodes::IntCC, types::I8, types::I32, types::I64};
 use gc_api::{
     AccessSite, BarrierNeeds, COLLECTOR_BITS, COLLECTOR_MASK, Cell, Emitter, Freshness, Likelihood, Region, Slot,
     SlowOp,
@@ -149,8 +149,8 @@ fn object_log(e: &mut Emitter<'_, '_>, site: &AccessSite, new: Value, object: Va
                 let marked = e.b.ins().uload8(I32, flags, card, 0);
                 let unmarked = e.b.ins().icmp_imm_s(IntCC::Equal, marked, 0);
                 e.if_nonzero(unmarked, Likelihood::Rare, |e| {
-                    let one = e.b.ins().iconst(I32, 1);
-                    e.b.ins().istore8(flags, one, card, 0);
+                    let one = e.b.ins().iconst(I8, 1);
+                    e.b.ins().store(flags, one, card, 0);
                     let entry = e.b.ins().iadd_imm_s(slot, 1);
                     e.push(LOG_NEXT, LOG_LIMIT, entry, LOG_FULL);
                 });
@@ -190,8 +190,8 @@ fn card(e: &mut Emitter<'_, '_>, site: &AccessSite, new: Value) {
     let slot = slot_index(e, site);
     let card = card_of(e, slot);
     let flags = Region::Side.flags(e.b.func);
-    let one = e.b.ins().iconst(I32, 1);
-    e.b.ins().istore8(flags, one, card, 0);
+    let one = e.b.ins().iconst(I8, 1);
+    e.b.ins().store(flags, one, card, 0);
 }
 
 /// ```text

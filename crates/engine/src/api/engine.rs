@@ -51,6 +51,8 @@ pub struct Config {
     pub table_init: TableInit,
     /// Whether small functions are translated where they are called.
     pub inline_calls: bool,
+    /// Whether several iterations of short loops are translated one behind the other.
+    pub unroll_loops: bool,
     /// Whether each `call_indirect` through a table that nothing can change remembers what it called last.
     pub call_indirect_cache: bool,
     /// Whether programs look, at the beginning of functions and of each iteration of loops, whether their store's deadline has
@@ -163,6 +165,7 @@ impl Config {
             verify: false,
             table_init: TableInit::Lazy,
             inline_calls: true,
+            unroll_loops: true,
             call_indirect_cache: false,
             epoch_interruption: false,
             consume_fuel: false,
@@ -256,6 +259,12 @@ impl Config {
     /// Sets [`Config::inline_calls`].
     pub fn inline_calls(mut self, inline: bool) -> Config {
         self.inline_calls = inline;
+        self
+    }
+
+    /// Sets [`Config::unroll_loops`].
+    pub fn unroll_loops(mut self, unroll: bool) -> Config {
+        self.unroll_loops = unroll;
         self
     }
 
@@ -376,6 +385,7 @@ impl Engine {
             parallel: config.parallel,
             inline_alloc: !(config.zeal.sees_allocations() || config.observe_allocations),
             inline_calls: config.inline_calls,
+            unroll_loops: config.unroll_loops,
             table_init: config.table_init,
             relocatable: false,
             call_caches: config.call_indirect_cache,

@@ -16,6 +16,8 @@ pub(super) struct Frame {
     kind: FrameKind,
     /// Where a branch to this frame's label goes.
     label: Block,
+    /// Whether one does.
+    branched: bool,
     /// What the label takes.
     label_types: Box<[ValType]>,
     /// Where control goes on behind the frame; takes its results.
@@ -88,6 +90,7 @@ impl Translator<'_, '_> {
     fn frame(&mut self, depth: u32) -> usize {
         let index = self.control.len() - 1 - depth as usize;
         let frame = &mut self.control[index];
+        frame.branched = true;
         // A branch to a loop goes to its head.
         frame.next_reached |= !matches!(frame.kind, FrameKind::Loop);
         index
@@ -108,6 +111,7 @@ impl Translator<'_, '_> {
         self.control.push(Frame {
             kind: FrameKind::Block,
             label: exit,
+            branched: false,
             label_types: results.clone(),
             next: exit,
             results,
@@ -123,6 +127,7 @@ impl Translator<'_, '_> {
         self.control.push(Frame {
             kind,
             label,
+            branched: false,
             label_types: if is_loop { ty.params } else { ty.results.clone() },
             next,
             results: ty.results,
@@ -375,6 +380,40 @@ impl Translator<'_, '_> {
                 self.b.ins().return_(&results);
             }
         }
+    }
+
+    /// Gives the loop that has just been entered another head, to which the branches that follow lead. Returns the first.
+    pub fn another_head(&mut self) -> Block {
+        let types = self.control.last().expect("entered").label_types.clone();
+        let head = self.block_with(&types);
+        std::mem::replace(&mut self.control.last_mut().expect("entered").label, head)
+    }
+
+    /// Ends an iteration of the innermost loop, and begins the next one, if a branch leads to it. The branches of the last lead to the
+    /// `first` head.
+    pub fn next_iteration(&mut self, first: Block, last: bool) -> bool {
+        let index = self.control.len() - 1;
+        let frame = &mut self.control[index];
+        let head = std::mem::replace(&mut frame.label, first);
+        let (branched, height) = (std::mem::take(&mut frame.branched), frame.height);
+        self.b.seal_block(head);
+        if !branched {
+            return false;
+        }
+        if self.reachable {
+            if self.env.compiler.options.fuel {
+                self.consume_fuel(&Operator::End);
+            }
+            self.leave(index);
+        }
+        if !last {
+            self.another_head();
+        }
+        self.stack.truncate(height);
+        self.reachable = true;
+        self.enter(head);
+        self.interruption_point();
+        true
     }
 
     /// Pushes the handler of a `try_table`'s frame; `landing` is `None` when it catches nothing or is unreachable.

@@ -6,7 +6,7 @@ use super::{clif_type, is_func};
 use crate::types::{HeapType, RefType, StorageType, ValType};
 use crate::vm::{Builtin, VMFuncRef, VMStoreContext, trap_codes};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{I32, I64, I64X2};
+use cranelift_codegen::ir::types::{I8, I16, I32, I64, I64X2};
 use cranelift_codegen::ir::{BlockArg, InstBuilder, LibCall, MemFlagsData, Value};
 use gc_api::{
     ARRAY_LENGTH_OFFSET, AccessSite, AllocSite, AllocSize, Cell, Freshness, GcKind, Region, Slot, StaticRef, TypeIndex,
@@ -205,7 +205,7 @@ impl Translator<'_, '_> {
         let storage = self.env.compiler.registry.array_type(ty).element.storage;
         match (value, storage) {
             (Some(value), StorageType::I8) => Some(value),
-            (Some(value), _) if !self.is_zero(value) => None,
+            (Some(value), _) if self.constant(value) != Some(0) => None,
             _ => Some(self.b.ins().iconst(I32, 0)),
         }
     }
@@ -399,9 +399,19 @@ impl Translator<'_, '_> {
             _ => value,
         };
         let (address, offset, flags) = self.scalar_slot(slot, storage, null_check);
-        match storage {
-            StorageType::I8 => self.b.ins().istore8(flags, value, address, offset),
-            StorageType::I16 => self.b.ins().istore16(flags, value, address, offset),
+        // A constant of its own width can be part of the store.
+        let constant = self.constant_i32(value);
+        match (storage, constant) {
+            (StorageType::I8, None) => self.b.ins().istore8(flags, value, address, offset),
+            (StorageType::I16, None) => self.b.ins().istore16(flags, value, address, offset),
+            (StorageType::I8, Some(constant)) => {
+                let narrow = self.b.ins().iconst(I8, i64::from(constant as u8));
+                self.b.ins().store(flags, narrow, address, offset)
+            }
+            (StorageType::I16, Some(constant)) => {
+                let narrow = self.b.ins().iconst(I16, i64::from(constant as u16));
+                self.b.ins().store(flags, narrow, address, offset)
+            }
             _ => self.b.ins().store(flags, value, address, offset),
         };
     }
@@ -470,11 +480,8 @@ impl Translator<'_, '_> {
         let (address, offset, flags) = self.scalar_slot(slot, storage, false);
         match storage {
             StorageType::I8 | StorageType::I16 => {
-                let zero = self.b.ins().iconst(I32, 0);
-                match storage {
-                    StorageType::I8 => self.b.ins().istore8(flags, zero, address, offset),
-                    _ => self.b.ins().istore16(flags, zero, address, offset),
-                };
+                let zero = self.b.ins().iconst(if *storage == StorageType::I8 { I8 } else { I16 }, 0);
+                self.b.ins().store(flags, zero, address, offset);
             }
             StorageType::Val(ValType::Ref(_)) => {
                 let zero = self.b.ins().iconst(I32, 0);
@@ -526,20 +533,9 @@ impl Translator<'_, '_> {
         self.env.builtin(&mut self.b, Builtin::ArrayNewFill, &args);
     }
 
-    /// Whether an integer or a reference is known to be 0.
-    fn is_zero(&self, value: Value) -> bool {
-        let dfg = &self.b.func.dfg;
-        let inst = dfg.value_def(value).inst().map(|inst| dfg.insts[inst]);
-        matches!(inst, Some(cranelift_codegen::ir::InstructionData::UnaryImm { imm, .. }) if imm.bits() == 0)
-    }
-
-    /// The value of an `i32` that is a constant.
+    /// The value of what is a constant, as an `i32`.
     fn constant_i32(&self, value: Value) -> Option<i32> {
-        let dfg = &self.b.func.dfg;
-        match dfg.insts[dfg.value_def(value).inst()?] {
-            cranelift_codegen::ir::InstructionData::UnaryImm { imm, .. } => Some(imm.bits() as i32),
-            _ => None,
-        }
+        self.constant(value).map(|constant| constant as i32)
     }
 
     fn array_new_fixed(&mut self, type_index: u32, count: u32) {

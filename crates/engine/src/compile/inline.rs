@@ -71,6 +71,11 @@ impl<'m> Inlining<'m> {
         Inlining { bytes, candidates }
     }
 
+    /// The body of a function that may be inlined.
+    pub fn body(&self, info: &ModuleInfo, defined: usize) -> Option<FunctionBody<'m>> {
+        Some(body(info, self.bytes, defined, self.get(defined)?))
+    }
+
     /// Whether a function needs no code of its own unless some call to it is not inlined.
     pub fn may_vanish(&self, info: &ModuleInfo, defined: usize) -> bool {
         self.get(defined).is_some() && !info.escaping.contains_key(&(info.imported_funcs + defined as u32))
@@ -126,7 +131,7 @@ pub(super) struct Inlined {
     /// The positions of their instructions.
     pub origins: Vec<Origin>,
     /// Bytes taken in.
-    bytes: usize,
+    pub bytes: usize,
     /// The position of the instruction that is being translated.
     position: u32,
 }

@@ -26,6 +26,7 @@ mod table;
 mod threading;
 mod trampoline;
 mod translate;
+mod unroll;
 
 pub use trampoline::Trampoline;
 
@@ -75,6 +76,8 @@ pub struct CompileOptions {
     pub inline_alloc: bool,
     /// Translate small functions where they are called.
     pub inline_calls: bool,
+    /// Translate several iterations of short loops one behind the other.
+    pub unroll_loops: bool,
     /// When function references are made.
     pub table_init: TableInit,
     /// Keep the targets of indirect calls in caches. Which calls have one is the module's to know.
@@ -102,6 +105,7 @@ impl CompileOptions {
             parallel: _,
             inline_alloc,
             inline_calls,
+            unroll_loops,
             table_init,
             call_caches,
             relocatable: _,
@@ -116,6 +120,7 @@ impl CompileOptions {
             ("null-faults", null_faults.to_string()),
             ("inline-alloc", inline_alloc.to_string()),
             ("inline-calls", inline_calls.to_string()),
+            ("unroll-loops", unroll_loops.to_string()),
             ("table-init", format!("{table_init:?}")),
             ("call-caches", call_caches.to_string()),
             ("epochs", epochs.to_string()),
@@ -149,6 +154,7 @@ impl Default for CompileOptions {
             parallel: true,
             inline_alloc: true,
             inline_calls: true,
+            unroll_loops: true,
             table_init: TableInit::Lazy,
             call_caches: false,
             relocatable: false,

@@ -53,7 +53,7 @@ impl Translator<'_, '_> {
             O::I32Ctz | O::I64Ctz => self.unary(|t, a| t.b.ins().ctz(a)),
             O::I32Popcnt | O::I64Popcnt => self.unary(|t, a| t.b.ins().popcnt(a)),
             O::I32Add | O::I64Add => self.binary(|t, a, b| t.b.ins().iadd(a, b)),
-            O::I32Sub | O::I64Sub => self.binary(|t, a, b| t.b.ins().isub(a, b)),
+            O::I32Sub | O::I64Sub => self.binary(Self::difference),
             O::I32Mul | O::I64Mul => self.binary(|t, a, b| t.b.ins().imul(a, b)),
             O::I32DivS | O::I64DivS => self.binary(|t, a, b| t.b.ins().sdiv(a, b)),
             O::I32DivU | O::I64DivU => self.binary(|t, a, b| t.b.ins().udiv(a, b)),
@@ -129,6 +129,14 @@ impl Translator<'_, '_> {
         let (a, b) = self.pop2();
         let result = emit(self, a, b);
         self.push(result);
+    }
+
+    /// A constant is added negated: a sum may be an address, or go elsewhere than into an operand.
+    fn difference(&mut self, a: Value, b: Value) -> Value {
+        match self.constant(b) {
+            Some(constant) => self.b.ins().iadd_imm_s(a, constant.wrapping_neg()),
+            None => self.b.ins().isub(a, b),
+        }
     }
 
     /// An operation on two pairs of 64-bit halves, the lower first.

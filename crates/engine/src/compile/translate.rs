@@ -62,6 +62,7 @@ pub(super) fn translate(
         call_sites: call_sites(info, defined),
         start: None,
         reachable: true,
+        unrolled: 0,
         fuel: 0,
         passed: 0,
     };
@@ -155,6 +156,8 @@ pub(super) struct Translator<'a, 'f> {
     /// Where the body begins, if the function calls itself as its last act: then that is a loop.
     pub start: Option<Block>,
     pub reachable: bool,
+    /// The weight of iterations behind the first of loops that were unrolled.
+    pub unrolled: usize,
     /// Fuel that the code since the last flush consumes.
     pub fuel: i64,
     /// Values that branches pass, so far: [`limits::CODE_VALUES`] bounds them.
@@ -185,24 +188,35 @@ impl Translator<'_, '_> {
         while !operators.eof() {
             let offset = operators.original_position();
             let op = operators.read()?;
-            let position = self.inlined.locate(offset as u32);
-            self.b.set_srcloc(position);
+            let unrolling = self.unrolls(&op, &operators);
             self.operator(offset, &op)?;
+            if let Some(unrolling) = unrolling {
+                self.unroll(&mut operators, unrolling)?;
+            }
         }
         let end = operators.original_position();
         operators.get_binary_reader().finish_expression(&self.validator.visitor(end))?;
         Ok(())
     }
 
-    fn operator(&mut self, offset: u64, op: &Operator<'_>) -> Result<(), CompileError> {
+    /// Validates and translates an operator. Gives what is known of its operands.
+    pub fn operator(&mut self, offset: u64, op: &Operator<'_>) -> Result<Operands, CompileError> {
         // Operand types are only known before the validator has consumed them.
         let operands = if self.reachable { self.operands() } else { Operands::default() };
         self.validator.op(offset, op)?;
+        self.translated(offset, op, &operands)?;
+        Ok(operands)
+    }
+
+    /// Translates an operator that is valid.
+    pub fn translated(&mut self, offset: u64, op: &Operator<'_>, operands: &Operands) -> Result<(), CompileError> {
+        let position = self.inlined.locate(offset as u32);
+        self.b.set_srcloc(position);
         if self.env.compiler.options.fuel && self.reachable {
             self.consume_fuel(op);
         }
         self.limit_operator(op)?;
-        if self.control_operator(op, &operands)? || !self.reachable {
+        if self.control_operator(op, operands)? || !self.reachable {
             return Ok(());
         }
         if let Some(callee) = self.inlines(op) {
@@ -211,10 +225,10 @@ impl Translator<'_, '_> {
         let translated = self.numeric_operator(op)
             || self.memory_operator(op)
             || self.global_operator(op)
-            || self.gc_operator(op, &operands)
-            || self.call_operator(op, &operands)
-            || self.table_operator(op, &operands)
-            || self.exception_operator(op, &operands)
+            || self.gc_operator(op, operands)
+            || self.call_operator(op, operands)
+            || self.table_operator(op, operands)
+            || self.exception_operator(op, operands)
             || self.vector_operator(op)
             || self.atomic_operator(op);
         if translated {
@@ -336,6 +350,15 @@ impl Translator<'_, '_> {
     /// Whether a reference is null, as something that `brif` takes.
     pub fn is_null(&mut self, value: Value) -> Value {
         self.b.ins().icmp_imm_s(ir::condcodes::IntCC::Equal, value, 0)
+    }
+
+    /// The bits of an integer that is a constant.
+    pub fn constant(&self, value: Value) -> Option<i64> {
+        let dfg = &self.b.func.dfg;
+        match dfg.insts[dfg.value_def(value).inst()?] {
+            ir::InstructionData::UnaryImm { opcode: ir::Opcode::Iconst, imm } => Some(imm.bits()),
+            _ => None,
+        }
     }
 
     /// Zero-extends an `i32`.
