@@ -27,6 +27,7 @@ mod threading;
 mod trampoline;
 mod translate;
 mod unroll;
+mod widen;
 
 pub use trampoline::Trampoline;
 
@@ -203,6 +204,8 @@ pub enum CompileError {
 #[derive(Clone)]
 pub struct Compiler {
     pub(crate) isa: OwnedTargetIsa,
+    /// The same, for code that has been optimised.
+    plain_isa: OwnedTargetIsa,
     pub(crate) registry: Arc<TypeRegistry>,
     pub(crate) gc: Arc<dyn GcRuntime>,
     pub(crate) options: CompileOptions,
@@ -244,11 +247,23 @@ impl Compiler {
         ] {
             flags.set(name, value).map_err(|e| target(&e))?;
         }
-        let isa = cranelift_native::builder()
-            .map_err(|e| target(&e))?
-            .finish(settings::Flags::new(flags))
-            .map_err(|e| target(&e))?;
-        Ok(Compiler { isa, registry, gc, options })
+        let isa = |flags: &settings::Builder| {
+            let builder = cranelift_native::builder().map_err(|e| target(&e))?;
+            builder.finish(settings::Flags::new(flags.clone())).map_err(|e| target(&e))
+        };
+        let optimising = isa(&flags)?;
+        flags.set("opt_level", "none").map_err(|e| target(&e))?;
+        Ok(Compiler { isa: optimising, plain_isa: isa(&flags)?, registry, gc, options })
+    }
+
+    /// Compiles what stands in `context`.
+    fn generate<'c>(&self, context: &'c mut Context) -> Result<&'c cranelift_codegen::CompiledCode, CodegenError> {
+        let control = &mut ControlPlane::default();
+        if self.options.opt_level == OptLevel::Speed {
+            context.optimize(&*self.isa, control)?;
+            widen::widen(&mut context.func);
+        }
+        context.compile(&*self.plain_isa, control).map_err(|e| e.inner)
     }
 
     /// The same compiler, whose code can be linked into other engines.
@@ -342,9 +357,9 @@ impl Compiler {
             Emit::Clif => Ok(context.func.display().to_string()),
             Emit::Asm => {
                 context.set_disasm(true);
-                let compiled = context
-                    .compile(&*self.isa, &mut ControlPlane::default())
-                    .map_err(|e| CompileError::Codegen { function: name(), message: format!("{:?}", e.inner) })?;
+                let compiled = self
+                    .generate(context)
+                    .map_err(|e| CompileError::Codegen { function: name(), message: format!("{e:?}") })?;
                 Ok(compiled.vcode.clone().unwrap_or_default())
             }
         }
@@ -369,7 +384,7 @@ impl Compiler {
 
     /// Compiles what stands in `context` and takes out what the runtime needs.
     fn finish(&self, context: &mut Context, name: impl Fn() -> String) -> Result<CompiledCode, CompileError> {
-        context.compile(&*self.isa, &mut ControlPlane::default()).map_err(|e| match e.inner {
+        self.generate(context).map_err(|e| match e {
             CodegenError::CodeTooLarge | CodegenError::ImplLimitExceeded => CompileError::TooLarge { function: name() },
             other => CompileError::Codegen { function: name(), message: format!("{other:?}") },
         })?;
