@@ -1,4 +1,5 @@
-//! Small functions are translated where they are called (`Config::inline_calls`): nothing but time may tell.
+//! Small functions are translated where they are called (`Config::inline_calls`), and short loops several times over
+//! (`Config::unroll_loops`): nothing but time may tell.
 
 use engine::{Config, Emit, Engine, Instance, Module, Store, Val, Zeal};
 use gleaner::collectors::COLLECTORS;
@@ -6,7 +7,7 @@ use gleaner::collectors::COLLECTORS;
 const PROGRAM: &str = r#"(module $m
   (type $pair (struct (field $a (mut (ref null $pair))) (field $n i32)))
   (tag $odd (param i32))
-  (global $trace (mut i32) (i32.const 0))
+  (global $trace (export "trace") (mut i32) (i32.const 0))
   (memory 1)
 
   (func $note (param i32) (result i32)
@@ -124,18 +125,64 @@ const PROGRAM: &str = r#"(module $m
       (local.set $n (i32.sub (local.get $n) (i32.const 1)))
       (br_if $again (i32.gt_s (local.get $n) (i32.const 0))))
     (local.get $s))
+  ;; Loops that are left in their first, second, third and later iterations: from the middle, by a trap, by what was thrown.
+  (func $mix (export "mix") (param $n i32) (result i32)
+    (local $p (ref null $pair)) (local $s i32)
+    (loop $again (result i32)
+      (global.set $trace (i32.add (global.get $trace) (i32.const 1)))
+      (local.set $p (struct.new $pair (local.get $p) (local.get $n)))
+      (block $odd
+        (br_if $odd (i32.and (local.get $n) (i32.const 1)))
+        (local.set $s (i32.add (local.get $s) (struct.get $pair $n (local.get $p))))
+        (if (i32.eqz (local.get $n)) (then (return (i32.add (local.get $s) (i32.const 1000))))))
+      (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+      (if (result i32) (i32.gt_u (local.get $s) (i32.const 100))
+        (then (struct.get $pair $n (struct.get $pair $a (struct.get $pair $a (local.get $p)))))
+        (else (br $again)))))
+  (func (export "nulls") (param $n i32) (result i32)
+    (local $p (ref null $pair))
+    (loop $make
+      (local.set $p (struct.new $pair (local.get $p) (local.get $n)))
+      (br_if $make (local.tee $n (i32.sub (local.get $n) (i32.eqz (i32.eqz (local.get $n)))))))
+    (loop $again
+      (local.set $n (i32.add (i32.mul (local.get $n) (i32.const 2)) (struct.get $pair $n (local.get $p))))
+      (global.set $trace (local.get $n))
+      (local.set $p (struct.get $pair $a (local.get $p)))
+      (br_if $again (i32.lt_u (local.get $n) (i32.const 50))))
+    (local.get $n))
+  (func (export "caught") (param $n i32) (result i32)
+    (local $s i32)
+    (block $out (result i32)
+      (try_table (catch $odd $out)
+        (loop $again
+          (local.set $s (i32.add (local.get $s) (i32.const 3)))
+          (if (i32.gt_u (local.get $s) (local.get $n)) (then (throw $odd (local.get $s))))
+          (br $again)))
+      (unreachable)))
+  ;; A loop that is left at once, whose label nothing reaches, and one without end.
+  (func (export "straight") (param i32) (result i32)
+    (loop $never (result i32)
+      (local.get 0)
+      (return)
+      (br_if $never (local.get 0))))
+  (func (export "spins") (param $n i32) (result i32)
+    (loop $again
+      (global.set $trace (i32.add (global.get $trace) (local.get $n)))
+      (br_if $again (local.get $n)))
+    (global.get $trace))
   (func (export "falls") (param i32) (result i32) (call $fall (local.get 0)))
   (func (export "parity") (param i32) (result i32) (call $even? (local.get 0)))
   (func (export "bounds") (param i32) (result i32) (call $load (i32.mul (local.get 0) (i32.const 60000))))
   (func (export "null") (param i32) (result i32)
     (call $first (if (result (ref null $pair)) (local.get 0) (then (call $new (i32.const 5) (ref.null none))) (else (ref.null none))))))"#;
 
-const EXPORTS: [&str; 14] = [
+const EXPORTS: [&str; 19] = [
     "order", "thrown", "escapes", "early", "locals", "never", "divide", "objects", "walks", "once", "falls", "parity",
-    "bounds", "null",
+    "bounds", "null", "mix", "nulls", "caught", "straight", "spins",
 ];
 
-/// What each export does with each argument: its result or its error, which has a backtrace, and the fuel that is left.
+/// What each export does with each argument: its result or its error, which has a backtrace, the fuel that is left, and what stands in
+/// a global.
 fn outcomes(config: Config) -> Vec<String> {
     let mut all = Vec::new();
     let engine = Engine::with_config(config.consume_fuel(true)).unwrap();
@@ -150,7 +197,8 @@ fn outcomes(config: Config) -> Vec<String> {
                 Ok(values) => format!("{values:?}"),
                 Err(error) => error.to_string(),
             };
-            all.push(format!("{export} {argument}: {result} with {} left", store.get_fuel().unwrap()));
+            let trace = instance.get_global(&mut store, "trace").unwrap().get(&mut store);
+            all.push(format!("{export} {argument}: {result} with {} left, {trace:?}", store.get_fuel().unwrap()));
         }
     }
     all
@@ -160,10 +208,18 @@ fn outcomes(config: Config) -> Vec<String> {
 fn nothing_but_time_tells() {
     for collector in COLLECTORS {
         let config = || Config::new(collector.with(&Default::default()).unwrap());
-        let expected = outcomes(config().inline_calls(false));
-        assert_eq!(outcomes(config()), expected, "{}", collector.info.name);
+        let expected = outcomes(config().inline_calls(false).unroll_loops(false));
         let zeal: Zeal = "alloc:1".parse().unwrap();
-        assert_eq!(outcomes(config().zeal(zeal)), expected, "{} with zeal", collector.info.name);
+        for (what, config) in [
+            ("unrolled", config().inline_calls(false)),
+            ("inlined", config().unroll_loops(false)),
+            ("both", config()),
+            ("both with zeal", config().zeal(zeal)),
+        ] {
+            for (found, expected) in outcomes(config).iter().zip(&expected) {
+                assert_eq!(found, expected, "{}, {what}", collector.info.name);
+            }
+        }
     }
 }
 
@@ -184,6 +240,13 @@ fn what_is_expected_is_so() {
         ("walks 40:", "I32(164)"),
         ("once 6:", "I32(397558)"),
         ("parity 40:", "I32(1)"),
+        ("mix 6:", "I32(1012)"),
+        ("mix 40:", "I32(38)"),
+        ("nulls 2:", "null reference"),
+        ("caught 40:", "I32(42)"),
+        ("straight 6:", "I32(6)"),
+        ("spins 0:", "I32(0)"),
+        ("spins 1:", "all fuel is consumed"),
     ] {
         assert!(of(what).contains(part), "{}", of(what));
     }
@@ -243,4 +306,15 @@ fn what_is_inlined_everywhere_has_no_code_of_its_own() {
     assert_eq!(bytes(true, "(func (result i32) (i32.const 1))").unwrap(), alone, "nothing calls it");
     let error = bytes(true, "(func (result i32) (i64.const 1))").unwrap_err();
     assert!(error.to_string().contains("type mismatch"), "{error}");
+}
+
+#[test]
+fn short_loops_are_unrolled_unless_that_is_not_wanted() {
+    let allocations = |of: &str, unroll| {
+        let config = Config::new(COLLECTORS[0].with(&Default::default()).unwrap()).unroll_loops(unroll);
+        let engine = Engine::with_config(config).unwrap();
+        let text = Module::emit(&engine, PROGRAM, Emit::Clif, |_, name| name == Some(of)).unwrap().remove(0).1;
+        text.lines().filter(|line| line.contains("return ")).count()
+    };
+    assert_eq!((allocations("mix", false), allocations("mix", true)), (2, 4), "three iterations, and the end");
 }

@@ -191,7 +191,7 @@ impl Translator<'_, '_> {
             let unrolling = self.unrolls(&op, &operators);
             self.operator(offset, &op)?;
             if let Some(unrolling) = unrolling {
-                self.unroll(&mut operators, unrolling)?;
+                self.unroll(offset, &mut operators, unrolling)?;
             }
         }
         let end = operators.original_position();

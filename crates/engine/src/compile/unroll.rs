@@ -107,9 +107,10 @@ impl Translator<'_, '_> {
         Some(())
     }
 
-    /// Translates the loop that has just been entered, but for its `end`.
+    /// Translates the loop that has just been entered, but for its `end`; the `loop` stands at offset `start`.
     pub(super) fn unroll<'o>(
         &mut self,
+        start: u64,
         operators: &mut OperatorsReader<'o>,
         unrolling: Unrolling,
     ) -> Result<(), CompileError> {
@@ -125,6 +126,8 @@ impl Translator<'_, '_> {
             iteration.push((offset, op, operands));
         }
         for left in (0..unrolling.times - 1).rev() {
+            let position = self.inlined.locate(start as u32);
+            self.b.set_srcloc(position);
             if !self.next_iteration(first, left == 0) {
                 break;
             }

@@ -236,3 +236,6 @@ fn is_free(func: &Function, value: Value) -> bool {
         O::Load | O::Iconst | O::Iadd | O::Isub | O::Imul | O::Band | O::Bor | O::Bxor | O::Ishl | O::Ushr
     )
 }
+
+#[cfg(test)]
+mod tests;
