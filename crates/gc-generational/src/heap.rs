@@ -142,7 +142,7 @@ impl GenerationalHeap {
             }
             return Some(self.make_old(index, new, false));
         }
-        let allowed = self.growth.allows(self.aged, new.size);
+        let allowed = self.growth.is_desperate() || self.growth.allows(self.aged, new.size);
         let pages = allowed.then(|| self.space.pages.take(new.size, PAGE))??;
         if !self.has_reserve() {
             self.space.pages.give(pages);
@@ -166,7 +166,7 @@ impl GenerationalHeap {
     /// them.
     fn open_nursery(&mut self) {
         self.space.pages.give(std::mem::take(&mut self.nursery));
-        let spare = self.spare();
+        let spare = self.free_in_blocks().saturating_sub(reserve(self.survivors.len() as u64));
         let room = if self.options.ageing { spare * 2 / 7 } else { spare * 3 / 7 };
         let mut bytes =
             if self.growth.is_desperate() { 0 } else { self.size.bytes().min(room) / PAGE as u64 * PAGE as u64 };
@@ -184,7 +184,8 @@ impl GenerationalHeap {
 
     /// Bytes of empty blocks that are kept, in case all that is young survives.
     fn reserve(&self) -> u64 {
-        reserve((self.nursery.len() + self.survivors.len()) as u64) + self.next_survivors()
+        let young = (self.nursery.len() + self.survivors.len()) as u64;
+        if young > 0 { reserve(young) + self.next_survivors() } else { 0 }
     }
 
     /// Bytes of the next survivor space: whole blocks.
@@ -194,11 +195,6 @@ impl GenerationalHeap {
 
     fn free_in_blocks(&self) -> u64 {
         self.space.pages.free_pieces(BLOCK) as u64 * BLOCK as u64
-    }
-
-    /// Bytes of empty blocks beyond the reserve.
-    fn spare(&self) -> u64 {
-        self.free_in_blocks().saturating_sub(self.reserve())
     }
 
     fn has_reserve(&self) -> bool {
@@ -320,7 +316,7 @@ impl GenerationalHeap {
         // Candidates may take what young objects leave even if they all survive.
         let desperate = self.growth.is_desperate();
         self.space.use_headroom(desperate);
-        let (young, room) = (self.young(), self.spare());
+        let (young, room) = (self.young(), self.free_in_blocks().saturating_sub(self.reserve()));
         self.space.begin(room, self.aged, desperate);
         let GenerationalHeap { shapes, space, remembered, hosts, tally, .. } = self;
         let bits = remembered.armed_bits(false);
@@ -393,6 +389,8 @@ impl GcHeap for GenerationalHeap {
             let decision = self.growth.on_failure(&self.memory, (self.space.occupied(), self.aged), need, attempts);
             return match decision {
                 SizingDecision::Grow(bytes) => SizingDecision::Grow((bytes + self.reserve()).min(left)),
+                // What is kept for a nursery is there to be used, now that there is none.
+                SizingDecision::Collect(_) if attempts > 2 && left > 0 => SizingDecision::Grow(left),
                 decision => decision,
             };
         }
