@@ -227,7 +227,8 @@ fn every_program_with_objects_has_a_card() {
 }
 
 /// Programs whose smallest heaps are tried: they end soon in these.
-const TRIED: [&str; 6] = ["awfy_bounce", "cast_chain", "closures", "cycles", "moonbit/binary_trees", "roots"];
+const TRIED: [&str; 7] =
+    ["awfy_bounce", "cast_chain", "closures", "cycles", "moonbit/binary_trees", "roots", "str_build"];
 
 #[test]
 fn the_smallest_heaps_are_the_smallest() {
