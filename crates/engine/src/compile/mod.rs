@@ -4,6 +4,9 @@
 //! `control`, `numeric`, `simd`, `memory`, `atomics`, `table`, `global`, `gc`, `casts`, `calls`, `exceptions`), then compiled by
 //! Cranelift; functions are independent and run in parallel. `interrupts` has what ends runaway programs. What a collector emits
 //! goes through [`gc_api::Emitter`], which `env` backs. `trampoline` makes the code at the borders.
+//!
+//! `inline` and `unroll` say what is translated in more places than one. `threading` and `safepoints` go over a function before Cranelift
+//! optimises it, `hoist` and `widen` afterwards.
 
 mod atomics;
 mod calls;
@@ -13,6 +16,7 @@ mod env;
 mod exceptions;
 mod gc;
 mod global;
+mod hoist;
 mod inline;
 mod interrupts;
 mod memory;
@@ -261,6 +265,7 @@ impl Compiler {
         let control = &mut ControlPlane::default();
         if self.options.opt_level == OptLevel::Speed {
             context.optimize(&*self.isa, control)?;
+            hoist::hoist(context, self.isa.flags())?;
             widen::widen(&mut context.func);
         }
         context.compile(&*self.plain_isa, control).map_err(|e| e.inner)

@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, Function, InstBuilder, InstructionData, MemFlagsData, Signature, Type, Value,
+    AbiParam, Block, BlockArg, Function, InstBuilder, InstructionData, MemFlagsData, Opcode, Signature, Type, Value,
 };
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_codegen::settings::{self, Flags};
@@ -72,13 +72,18 @@ pub fn random_function(random: &mut Random) -> Function {
         let pick = |random: &mut Random, here: &[Value]| here[random.below(here.len())];
         for _ in 0..random.below(4) {
             let [one, other] = [(); 2].map(|()| pick(random, &here));
-            let value = match random.below(9) {
+            let value = match random.below(10) {
                 0 => b.ins().imul(one, other),
                 6 | 7 => {
                     let address = b.ins().uextend(I64, one);
                     b.ins().load(I32, MemFlagsData::trusted(), address, random.below(8) as i32)
                 }
                 8 => {
+                    let number = b.ins().f32const(random.below(3) as f32);
+                    let bits = b.ins().bitcast(I32, MemFlagsData::new(), number);
+                    b.ins().bxor(bits, one)
+                }
+                9 => {
                     let [one, other] = [one, other].map(|number| b.ins().uextend(I64, number));
                     let product = b.ins().imul(one, other);
                     b.ins().ireduce(I32, product)
@@ -168,6 +173,9 @@ fn run(func: &Function, args: [u64; 2]) -> (Vec<u64>, Option<u64>) {
                 (edge.block(&func.dfg.value_lists), args)
             };
             let result = match func.dfg.insts[inst] {
+                InstructionData::UnaryIeee32 { imm, .. } => imm.bits().into(),
+                InstructionData::LoadNoOffset { arg, .. } => get(arg),
+                InstructionData::Binary { opcode: Opcode::Bxor, args: [one, other] } => get(one) ^ get(other),
                 InstructionData::UnaryImm { imm, .. } => low_bits(imm.bits() as u64, func.dfg.ctrl_typevar(inst)),
                 InstructionData::Unary { arg, .. } => low_bits(get(arg), func.dfg.ctrl_typevar(inst)),
                 // Memory holds small numbers, by some rule.
