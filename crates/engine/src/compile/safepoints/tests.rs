@@ -279,6 +279,44 @@ fn references_that_only_rare_calls_cross_are_stored_there() {
 }
 
 #[test]
+fn where_definitions_meet_they_meet_others_again() {
+    let mut func = Function::new();
+    func.signature.params.push(AbiParam::new(I32));
+    let mut context = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut func, &mut context);
+    let signature = b.import_signature(Signature::new(CallConv::PreserveAll));
+    // The call is on one way to `inner`, which is on one way to `outer`.
+    let [entry, left, cold, inner, outer] = [(); 5].map(|()| b.create_block());
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    let param = b.block_params(entry)[0];
+    let condition = b.ins().iconst(I32, 1);
+    b.ins().brif(condition, left, &[], outer, &[]);
+    b.switch_to_block(left);
+    b.ins().brif(condition, cold, &[], inner, &[]);
+    b.switch_to_block(cold);
+    let code = b.ins().iconst(I64, 0);
+    b.ins().call_indirect(signature, code, &[]);
+    b.ins().jump(inner, &[]);
+    b.switch_to_block(inner);
+    b.ins().jump(outer, &[]);
+    b.switch_to_block(outer);
+    b.ins().trapz(param, cranelift_codegen::ir::TrapCode::unwrap_user(1));
+    b.ins().return_(&[]);
+    b.seal_all_blocks();
+    b.finalize(isa().frontend_config());
+
+    spill_references(&mut func, &[param]);
+    cranelift_codegen::verify_function(&func, &*isa()).unwrap_or_else(|errors| panic!("{errors}\n{func}"));
+    let [inner_param, outer_param] = [inner, outer].map(|block| func.dfg.block_params(block).to_vec());
+    assert_eq!((inner_param.len(), outer_param.len()), (1, 1), "{func}");
+    let trap = func.layout.first_inst(outer).unwrap();
+    assert_eq!(func.dfg.inst_args(trap), outer_param, "{func}");
+    let last = func.layout.last_inst(inner).unwrap();
+    assert_eq!(func.dfg.inst_values(last).collect::<Vec<_>>(), inner_param, "{func}");
+}
+
+#[test]
 fn references_that_no_call_crosses_stay_in_registers() {
     let mut func = Function::new();
     func.signature.params.push(AbiParam::new(I32));
