@@ -166,8 +166,10 @@ const PROGRAM: &str = r#"(module $m
       (return)
       (br_if $never (local.get 0))))
   (func (export "spins") (param $n i32) (result i32)
+    (local $p (ref $pair))
+    (local.set $p (call $new (local.get $n) (ref.null none)))
     (loop $again
-      (global.set $trace (i32.add (global.get $trace) (local.get $n)))
+      (global.set $trace (i32.add (global.get $trace) (struct.get $pair $n (local.get $p))))
       (br_if $again (local.get $n)))
     (global.get $trace))
   (func (export "falls") (param i32) (result i32) (call $fall (local.get 0)))

@@ -24,6 +24,9 @@ const MAX_DEPTH: usize = 400;
 const WALK_EVERY: usize = 64;
 /// Bytes of garbage and live objects together that a script may ask for, so that no script takes long.
 const MAX_WORK: u64 = 64 << 20;
+/// Operations, objects that are made, and objects that walks look at, after which a script makes no more: with a collection at every
+/// allocation, and a walk after each, it would take the square of them.
+const MAX_STEPS: u64 = 2 << 20;
 
 /// Where and why a script failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +111,8 @@ pub struct Run<'c> {
     pub allocated: (u64, u64),
     pub last: gc_api::Counters,
     written: u32,
+    /// Work of all scripts together at which this one makes no more objects.
+    until: u64,
 }
 
 impl<'c> Run<'c> {
@@ -122,12 +127,13 @@ impl<'c> Run<'c> {
         let machine = Machine::new(&codes.runtime, &setup)?;
         let (hosts, last) = (Vec::new(), gc_api::Counters::default());
         let shadow = Shadow::new(shadow_roots());
-        Ok(Run { machine, shadow, codes, options, setup, hosts, allocated: (0, 0), last, written: 0 })
+        Ok(Run { machine, shadow, codes, options, setup, hosts, allocated: (0, 0), last, written: 0, until: 0 })
     }
 
     /// All operations, then the end: what a reset heap must repeat.
     fn all(&mut self, script: &Script, at: &mut usize) -> Checked<(gc_api::Counters, gc_api::HeapUsage)> {
         self.written = 0;
+        self.until = self.codes.work + MAX_STEPS;
         for (i, op) in script.ops.iter().enumerate() {
             *at = i;
             self.codes.work += 1;

@@ -21,7 +21,7 @@ impl Run<'_> {
         let place = ty % types().len() as u8;
         let ty = &types()[place as usize];
         let length = if ty.is_array() { length } else { 0 };
-        if ty.size(length) > MAX_WORK.saturating_sub(self.allocated.1) {
+        if ty.size(length) > MAX_WORK.saturating_sub(self.allocated.1) || self.codes.work >= self.until {
             return Ok(None);
         }
         let Some(vals) = self.initial(ty, length, first) else { return Ok(None) };
