@@ -10,9 +10,17 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     // The one target that needs Wasmtime has a feature of its own, so that the others build without.
-    let given = |word: &str| args.iter().take_while(|arg| *arg != "--").any(|arg| arg == word);
-    if args.len() > 2 && given("differential") && !given("--features") {
-        args.splice(2..2, ["--features".to_string(), "differential".to_string()]);
+    let given = |words: &[&str]| args.iter().take_while(|arg| *arg != "--").any(|arg| words.contains(&arg.as_str()));
+    let (features, profile) = (given(&["--features"]), given(&["-O", "--release", "-D", "--dev"]));
+    if args.len() > 2 && given(&["differential"]) {
+        let mut insert = |words: &[&str]| _ = args.splice(2..2, words.iter().map(|word| word.to_string()));
+        if !features {
+            insert(&["--features", "differential"]);
+        }
+        // Which assertions it has is said in the profile then, package by package.
+        if !profile {
+            insert(&["-O"]);
+        }
     }
     let toolchain = env::var("GLEANER_FUZZ_TOOLCHAIN").unwrap_or_else(|_| "nightly".to_string());
     let status = Command::new("rustup")

@@ -399,21 +399,11 @@ impl Translator<'_, '_> {
             _ => value,
         };
         let (address, offset, flags) = self.scalar_slot(slot, storage, null_check);
-        // A constant of its own width can be part of the store.
-        let constant = self.constant_i32(value);
-        match (storage, constant) {
-            (StorageType::I8, None) => self.b.ins().istore8(flags, value, address, offset),
-            (StorageType::I16, None) => self.b.ins().istore16(flags, value, address, offset),
-            (StorageType::I8, Some(constant)) => {
-                let narrow = self.b.ins().iconst(I8, i64::from(constant as u8));
-                self.b.ins().store(flags, narrow, address, offset)
-            }
-            (StorageType::I16, Some(constant)) => {
-                let narrow = self.b.ins().iconst(I16, i64::from(constant as u16));
-                self.b.ins().store(flags, narrow, address, offset)
-            }
-            _ => self.b.ins().store(flags, value, address, offset),
-        };
+        match storage {
+            StorageType::I8 => self.store_low(I8, flags, value, address, offset),
+            StorageType::I16 => self.store_low(I16, flags, value, address, offset),
+            StorageType::Val(_) => _ = self.b.ins().store(flags, value, address, offset),
+        }
     }
 
     /// Initialises a field of the newest object.

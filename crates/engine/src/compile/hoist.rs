@@ -32,8 +32,9 @@ pub(super) fn hoist(context: &mut Context, flags: &Flags) -> CodegenResult<()> {
     let calling = loops_that_call(func, loops);
     let mut made: FxHashMap<Block, Vec<(Inst, Value)>> = FxHashMap::default();
     for (block, constant) in constants.into_iter().filter(|(block, _)| domtree.is_reachable(*block)) {
-        let around = std::iter::successors(loops.innermost_loop(block), |inner| loops.loop_parent(*inner));
-        let Some(outermost) = around.take_while(|around| !calling.contains(around)).last() else { continue };
+        let Some(outermost) = around(loops, block).take_while(|around| !calling.contains(around)).last() else {
+            continue;
+        };
         let Some(before) = domtree.idom(loops.loop_header(outermost)) else { continue };
         let made = made.entry(before).or_default();
         let known = made.iter().find(|(known, _)| bits(func, *known) == bits(func, constant));
@@ -68,6 +69,11 @@ fn bits(func: &Function, inst: Inst) -> Option<(Opcode, u64)> {
     }
 }
 
+/// The loops around a block, from the inside out.
+fn around(loops: &LoopAnalysis, block: Block) -> impl Iterator<Item = Loop> + '_ {
+    std::iter::successors(loops.innermost_loop(block), |inner| loops.loop_parent(*inner))
+}
+
 /// The loops in which something is called whose registers are not its own.
 fn loops_that_call(func: &Function, loops: &LoopAnalysis) -> FxHashSet<Loop> {
     let mut calling = FxHashSet::default();
@@ -75,8 +81,7 @@ fn loops_that_call(func: &Function, loops: &LoopAnalysis) -> FxHashSet<Loop> {
         func.layout.block_insts(*block).any(|inst| func.dfg.insts[inst].opcode().is_call() && !is_rare(func, inst))
     };
     for block in func.layout.blocks().filter(calls) {
-        let around = std::iter::successors(loops.innermost_loop(block), |inner| loops.loop_parent(*inner));
-        around.take_while(|around| calling.insert(*around)).for_each(drop);
+        around(loops, block).take_while(|around| calling.insert(*around)).for_each(drop);
     }
     calling
 }

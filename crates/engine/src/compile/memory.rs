@@ -3,7 +3,7 @@
 use super::translate::Translator;
 use crate::vm::{BoundsCheck, Builtin, MEMORY_GUARD, VMMemory};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{F32, F64, I32, I64};
+use cranelift_codegen::ir::types::{F32, F64, I8, I16, I32, I64};
 use cranelift_codegen::ir::{
     self, AbiParam, ExtFuncData, ExternalName, InstBuilder, LibCall, MemFlagsData, TrapCode, Value,
 };
@@ -34,15 +34,13 @@ impl Translator<'_, '_> {
                     t.b.ins().store(f, v, a, o);
                 });
             }
-            O::I32Store8 { memarg } | O::I64Store8 { memarg } => self.store(memarg, |t, f, v, a, o| {
-                t.b.ins().istore8(f, v, a, o);
-            }),
-            O::I32Store16 { memarg } | O::I64Store16 { memarg } => self.store(memarg, |t, f, v, a, o| {
-                t.b.ins().istore16(f, v, a, o);
-            }),
-            O::I64Store32 { memarg } => self.store(memarg, |t, f, v, a, o| {
-                t.b.ins().istore32(f, v, a, o);
-            }),
+            O::I32Store8 { memarg } | O::I64Store8 { memarg } => {
+                self.store(memarg, |t, f, v, a, o| t.store_low(I8, f, v, a, o))
+            }
+            O::I32Store16 { memarg } | O::I64Store16 { memarg } => {
+                self.store(memarg, |t, f, v, a, o| t.store_low(I16, f, v, a, o))
+            }
+            O::I64Store32 { memarg } => self.store(memarg, |t, f, v, a, o| t.store_low(I32, f, v, a, o)),
             O::MemorySize { mem } => {
                 let ty = self.env.info.memories[*mem as usize];
                 let bytes = self.memory_length(*mem);

@@ -1,9 +1,10 @@
 //! Random functions of random numbers, and an interpreter, for tests of what rewrites code.
 
+use super::threading::{destinations, low_bits};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, Function, InstBuilder, InstructionData, MemFlagsData, Opcode, Signature, Type, Value,
+    AbiParam, Block, BlockArg, Function, InstBuilder, InstructionData, MemFlagsData, Opcode, Signature, Value,
 };
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_codegen::settings::{self, Flags};
@@ -164,10 +165,8 @@ fn run(func: &Function, args: [u64; 2]) -> (Vec<u64>, Option<u64>) {
         let mut next = None;
         for inst in func.layout.block_insts(block) {
             let get = |value: Value| values[&func.dfg.resolve_aliases(value)];
-            let destinations =
-                func.dfg.insts[inst].branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables);
             let go = |i: usize| {
-                let edge = destinations[i];
+                let edge = destinations(func, inst)[i];
                 let args =
                     edge.args(&func.dfg.value_lists).map(|arg| get(arg.as_value().unwrap())).collect::<Vec<u64>>();
                 (edge.block(&func.dfg.value_lists), args)
@@ -216,9 +215,4 @@ fn run(func: &Function, args: [u64; 2]) -> (Vec<u64>, Option<u64>) {
         block = to;
     }
     (products, None)
-}
-
-/// The bits of a number that its type has.
-fn low_bits(bits: u64, ty: Type) -> u64 {
-    bits & (u64::MAX >> (64 - ty.bits().min(64)))
 }

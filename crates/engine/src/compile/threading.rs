@@ -128,7 +128,8 @@ fn take_in(func: &mut Function, last: Inst, decides: &SecondaryMap<Block, Option
     true
 }
 
-fn destinations(func: &Function, inst: Inst) -> &[BlockCall] {
+/// Where a branch may lead.
+pub(super) fn destinations(func: &Function, inst: Inst) -> &[BlockCall] {
     func.dfg.insts[inst].branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables)
 }
 
@@ -161,7 +162,7 @@ fn evaluate(func: &Function, value: Value, edge: BlockCall, depth: usize) -> Opt
     let below = |value: &Value| evaluate(func, *value, edge, depth.checked_sub(1)?);
     match &func.dfg.insts[inst] {
         InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => {
-            Some(low_bits(imm.bits(), func.dfg.value_type(value)))
+            Some(low_bits(imm.bits() as u64, func.dfg.value_type(value)))
         }
         InstructionData::Unary { opcode: Opcode::Uextend, arg } => below(arg),
         InstructionData::IntCompare {
@@ -173,9 +174,9 @@ fn evaluate(func: &Function, value: Value, edge: BlockCall, depth: usize) -> Opt
     }
 }
 
-/// The bits of a constant that its type has.
-fn low_bits(bits: i64, ty: Type) -> u64 {
-    bits as u64 & (u64::MAX >> (64 - ty.bits().min(64)))
+/// The bits of a number that its type has.
+pub(super) fn low_bits(bits: u64, ty: Type) -> u64 {
+    bits & (u64::MAX >> (64 - ty.bits().min(64)))
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use crate::limits::{self, Limit};
 use crate::types::{CompositeType, FuncType, HeapType, RefType, ValType};
 use crate::vm::{VMContext, VMStoreContext};
 use cranelift_codegen::Context;
-use cranelift_codegen::ir::types::{I8X16, I32, I64};
-use cranelift_codegen::ir::{self, Block, InstBuilder, Value};
+use cranelift_codegen::ir::types::{I8, I8X16, I16, I32, I64};
+use cranelift_codegen::ir::{self, Block, InstBuilder, MemFlagsData, Type, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use gc_api::{Emitter, Region, StaticRef};
 use std::ops::Range;
@@ -354,11 +354,21 @@ impl Translator<'_, '_> {
 
     /// The bits of an integer that is a constant.
     pub fn constant(&self, value: Value) -> Option<i64> {
-        let dfg = &self.b.func.dfg;
-        match dfg.insts[dfg.value_def(value).inst()?] {
-            ir::InstructionData::UnaryImm { opcode: ir::Opcode::Iconst, imm } => Some(imm.bits()),
-            _ => None,
-        }
+        constant(self.b.func, value)
+    }
+
+    /// Stores the low bits of an integer, as many as `ty` has: a constant of just these can be part of the instruction.
+    pub fn store_low(&mut self, ty: Type, flags: MemFlagsData, value: Value, address: Value, offset: i32) {
+        match (self.constant(value), ty) {
+            (Some(constant), _) => {
+                let low = self.b.ins().iconst(ty, threading::low_bits(constant as u64, ty) as i64);
+                self.b.ins().store(flags, low, address, offset)
+            }
+            (None, _) if self.b.func.dfg.value_type(value) == ty => self.b.ins().store(flags, value, address, offset),
+            (None, I8) => self.b.ins().istore8(flags, value, address, offset),
+            (None, I16) => self.b.ins().istore16(flags, value, address, offset),
+            (None, _) => self.b.ins().istore32(flags, value, address, offset),
+        };
     }
 
     /// Zero-extends an `i32`.
@@ -367,6 +377,14 @@ impl Translator<'_, '_> {
             I32 => self.b.ins().uextend(I64, value),
             _ => value,
         }
+    }
+}
+
+/// The bits of an integer that is a constant.
+pub(super) fn constant(func: &ir::Function, value: Value) -> Option<i64> {
+    match func.dfg.insts[func.dfg.value_def(value).inst()?] {
+        ir::InstructionData::UnaryImm { opcode: ir::Opcode::Iconst, imm } => Some(imm.bits()),
+        _ => None,
     }
 }
 

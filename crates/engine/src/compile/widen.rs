@@ -15,6 +15,8 @@
 //! This comes last, when loads and stores have been held against each other and references are where collections find them: after a
 //! call that may move objects, a reference is another value.
 
+use super::threading::destinations;
+use super::translate::constant;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -190,7 +192,7 @@ impl Widening {
                 let position = func.srcloc(inst);
                 let mut cursor = FuncCursor::new(func).at_inst(inst).with_srcloc(position);
                 match constant(cursor.func, arg) {
-                    Some(bits) => cursor.ins().iconst(I64, i64::from(bits)),
+                    Some(bits) => cursor.ins().iconst(I64, i64::from(bits as u32)),
                     None => cursor.ins().uextend(I64, arg),
                 }
             });
@@ -200,10 +202,6 @@ impl Widening {
         let edge = BlockCall::new(edge.block(&dfg.value_lists), args, &mut dfg.value_lists);
         dfg.insts[inst].branch_destination_mut(&mut dfg.jump_tables, &mut dfg.exception_tables)[i] = edge;
     }
-}
-
-fn destinations(func: &Function, inst: Inst) -> &[BlockCall] {
-    func.dfg.insts[inst].branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables)
 }
 
 /// What an instruction extends from 32 to 64 bits, if it is one that does.
@@ -217,14 +215,6 @@ fn extends(func: &Function, inst: Inst) -> Option<Value> {
 fn is_load(func: &Function, value: Value) -> Option<Inst> {
     let inst = func.dfg.value_def(value).inst()?;
     (func.dfg.insts[inst].opcode() == Opcode::Load && func.dfg.value_type(value) == I32).then_some(inst)
-}
-
-/// The bits of a constant.
-fn constant(func: &Function, value: Value) -> Option<u32> {
-    match func.dfg.insts[func.dfg.value_def(value).inst()?] {
-        InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => Some(imm.bits() as u32),
-        _ => None,
-    }
 }
 
 /// Whether extending a value takes no instruction.

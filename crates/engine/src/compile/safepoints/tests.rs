@@ -243,28 +243,47 @@ fn opcodes(func: &Function, block: Block) -> Vec<Opcode> {
     func.layout.block_insts(block).map(|inst| func.dfg.insts[inst].opcode()).collect()
 }
 
-#[test]
-fn references_that_only_rare_calls_cross_are_stored_there() {
+/// A function of a reference and `N` blocks, the first of which is its entry.
+fn of_a_reference<const N: usize>(
+    build: impl FnOnce(&mut FunctionBuilder<'_>, Value, [Block; N]),
+) -> (Function, Value, [Block; N]) {
     let mut func = Function::new();
     func.signature.params.push(AbiParam::new(I32));
     let mut context = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut func, &mut context);
-    let signature = b.import_signature(Signature::new(CallConv::PreserveAll));
-    let [entry, cold, done] = [(); 3].map(|()| b.create_block());
-    b.append_block_params_for_function_params(entry);
-    b.switch_to_block(entry);
-    let param = b.block_params(entry)[0];
-    b.ins().brif(param, cold, &[], done, &[]);
-    b.switch_to_block(cold);
-    let code = b.ins().iconst(I64, 0);
-    b.ins().call_indirect(signature, code, &[]);
-    b.ins().jump(done, &[]);
-    b.switch_to_block(done);
-    b.ins().trapz(param, cranelift_codegen::ir::TrapCode::unwrap_user(1));
-    b.ins().return_(&[]);
+    let blocks = [(); N].map(|()| b.create_block());
+    b.append_block_params_for_function_params(blocks[0]);
+    b.switch_to_block(blocks[0]);
+    let reference = b.block_params(blocks[0])[0];
+    build(&mut b, reference, blocks);
     b.seal_all_blocks();
     b.finalize(isa().frontend_config());
+    (func, reference, blocks)
+}
 
+/// Fills `block` with a rare call and a jump behind it.
+fn call_rarely(b: &mut FunctionBuilder<'_>, block: Block, then: Block) {
+    b.switch_to_block(block);
+    let signature = b.import_signature(Signature::new(CallConv::PreserveAll));
+    let code = b.ins().iconst(I64, 0);
+    b.ins().call_indirect(signature, code, &[]);
+    b.ins().jump(then, &[]);
+}
+
+/// Fills `block` with a use of the reference and the end of the function.
+fn use_and_return(b: &mut FunctionBuilder<'_>, block: Block, reference: Value) {
+    b.switch_to_block(block);
+    b.ins().trapz(reference, cranelift_codegen::ir::TrapCode::unwrap_user(1));
+    b.ins().return_(&[]);
+}
+
+#[test]
+fn references_that_only_rare_calls_cross_are_stored_there() {
+    let (mut func, param, [entry, cold, done]) = of_a_reference(|b, param, [_, cold, done]| {
+        b.ins().brif(param, cold, &[], done, &[]);
+        call_rarely(b, cold, done);
+        use_and_return(b, done, param);
+    });
     let before = [entry, done].map(|block| opcodes(&func, block));
     spill_references(&mut func, &[param]);
     assert_eq!([entry, done].map(|block| opcodes(&func, block)), before);
@@ -280,32 +299,17 @@ fn references_that_only_rare_calls_cross_are_stored_there() {
 
 #[test]
 fn where_definitions_meet_they_meet_others_again() {
-    let mut func = Function::new();
-    func.signature.params.push(AbiParam::new(I32));
-    let mut context = FunctionBuilderContext::new();
-    let mut b = FunctionBuilder::new(&mut func, &mut context);
-    let signature = b.import_signature(Signature::new(CallConv::PreserveAll));
     // The call is on one way to `inner`, which is on one way to `outer`.
-    let [entry, left, cold, inner, outer] = [(); 5].map(|()| b.create_block());
-    b.append_block_params_for_function_params(entry);
-    b.switch_to_block(entry);
-    let param = b.block_params(entry)[0];
-    let condition = b.ins().iconst(I32, 1);
-    b.ins().brif(condition, left, &[], outer, &[]);
-    b.switch_to_block(left);
-    b.ins().brif(condition, cold, &[], inner, &[]);
-    b.switch_to_block(cold);
-    let code = b.ins().iconst(I64, 0);
-    b.ins().call_indirect(signature, code, &[]);
-    b.ins().jump(inner, &[]);
-    b.switch_to_block(inner);
-    b.ins().jump(outer, &[]);
-    b.switch_to_block(outer);
-    b.ins().trapz(param, cranelift_codegen::ir::TrapCode::unwrap_user(1));
-    b.ins().return_(&[]);
-    b.seal_all_blocks();
-    b.finalize(isa().frontend_config());
-
+    let (mut func, param, [.., inner, outer]) = of_a_reference(|b, param, [_, left, cold, inner, outer]| {
+        let condition = b.ins().iconst(I32, 1);
+        b.ins().brif(condition, left, &[], outer, &[]);
+        b.switch_to_block(left);
+        b.ins().brif(condition, cold, &[], inner, &[]);
+        call_rarely(b, cold, inner);
+        b.switch_to_block(inner);
+        b.ins().jump(outer, &[]);
+        use_and_return(b, outer, param);
+    });
     spill_references(&mut func, &[param]);
     cranelift_codegen::verify_function(&func, &*isa()).unwrap_or_else(|errors| panic!("{errors}\n{func}"));
     let [inner_param, outer_param] = [inner, outer].map(|block| func.dfg.block_params(block).to_vec());
