@@ -115,6 +115,15 @@ fn written_modules_do_the_same_everywhere() {
               (call $see (local.get $s))
               (any.convert_extern (call $make)) (local.get $s) (extern.convert_any (local.get $s)) (ref.func $f))
             (func (export "throw") (throw $thrown (i32.const 9) (call $make))))"#,
+        // What the host made has no type of the module's.
+        r#"(module (type $s (sub (struct))) (type $t (sub $s (struct (field i32))))
+            (import "host" "make" (func $make (result externref)))
+            (func $any (result anyref) (any.convert_extern (call $make)))
+            (func (export "test") (result i32 i32)
+              (ref.test (ref null $s) (call $any)) (ref.test (ref $t) (call $any)))
+            (func (export "cast") (result anyref) (ref.cast (ref $t) (call $any)))
+            (func (export "branch") (result anyref)
+              (block $is (result (ref $s)) (br_on_cast $is anyref (ref $s) (call $any)))))"#,
         // No instance: the start function traps.
         r#"(module (start 0) (func unreachable))"#,
         r#"(module (memory 1) (data (i32.const 65536) "a"))"#,
