@@ -599,11 +599,7 @@ pub trait GcHeap: Send {
 
     /// Stores `new`, borrowed from the host or the stack, over what the slot holds.
     fn write_ref(&mut self, site: WriteSite<'_>, new: Option<&VMGcRef>) {
-        let raw = new.map_or(0, VMGcRef::raw);
-        match site {
-            WriteSite::Object { object, offset } => self.memory().store_u32(object.raw(), offset, raw),
-            WriteSite::Cell { cell, .. } => cell.set_raw(raw),
-        }
+        write_ref(self.memory(), site, new);
     }
 
     /// Stores a run of references. Bounds have been checked.
@@ -683,6 +679,15 @@ pub trait GcHeap: Send {
 
     /// The memory that the heap was given.
     fn memory(&self) -> &HeapMemory;
+}
+
+/// Stores a reference for [`GcHeap::write_ref`], without more.
+pub fn write_ref(memory: &HeapMemory, site: WriteSite<'_>, new: Option<&VMGcRef>) {
+    let raw = new.map_or(0, VMGcRef::raw);
+    match site {
+        WriteSite::Object { object, offset } => memory.store_u32(object.raw(), offset, raw),
+        WriteSite::Cell { cell, .. } => cell.set_raw(raw),
+    }
 }
 
 /// Stores a run of references as if all were read first, calling `each(old, new)` (raw) before each store: the loop

@@ -1,9 +1,11 @@
 //! The heap of one store: allocation, then the collection, then sizes.
 
 use crate::Options;
+use crate::sticky::Sticky;
 use gc_api::{
-    Collection, Corruption, Counters, FIRST_INDEX, GcEvents, GcHeap, HeapError, HeapLimits, HeapMemory, HeapRegion,
-    HeapUsage, HostId, NeedsCollection, NewObject, Outcome, Overhead, Phase, Roots, Shapes, SizingDecision, VMGcRef,
+    BulkWrite, Collection, CollectionKind, Corruption, Counters, Edge, FIRST_INDEX, GcEvents, GcHeap, HeapError,
+    HeapLimits, HeapMemory, HeapRegion, HeapUsage, HostId, MissedWrite, NeedsCollection, NewObject, Outcome, Overhead,
+    Phase, Roots, Shapes, SizingDecision, SlowOp, VMGcRef, WriteSite, copy_refs, write_ref,
 };
 use gc_parts::object::{at, check_walk, walk, write_new};
 use gc_parts::{BLOCK, Bump, Growth, Hosts, LARGE, LINE, MarkRegion, Moves, Tally};
@@ -11,7 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Mark bits, lines and lists are charged to the heap: 1/64, 1/256 and 1/128 of it.
-const METADATA: Overhead = Overhead { fixed: 0, per_mille: 28 };
+pub const METADATA: Overhead = Overhead { fixed: 0, per_mille: 28 };
 
 pub struct ImmixHeap {
     memory: HeapMemory,
@@ -25,9 +27,15 @@ pub struct ImmixHeap {
     used_bytes: u64,
     /// The block of overflow allocation: from its start to the first number there are objects.
     overflow: (u32, Range<u32>),
+    /// Bytes that objects kept from others after the last full collection, and that minor ones have added since.
+    occupied: u64,
+    aged: u64,
     growth: Growth,
     hosts: Hosts,
     tally: Tally,
+    sticky: Option<Sticky>,
+    /// The failure that is being dealt with has had a minor collection.
+    tried_minor: bool,
 }
 
 impl ImmixHeap {
@@ -37,6 +45,8 @@ impl ImmixHeap {
         limits: &HeapLimits,
         options: Options,
     ) -> Result<ImmixHeap, HeapError> {
+        let sticky = options.sticky.map(|chosen| Sticky::new(&memory, limits, chosen)).transpose()?;
+        let overhead = sticky.as_ref().map_or(METADATA, Sticky::overhead);
         Ok(ImmixHeap {
             threads: options.threads,
             space: MarkRegion::new(&memory, shapes.clone(), limits, (options.defrag, options.stack))?,
@@ -44,9 +54,13 @@ impl ImmixHeap {
             used: Vec::new(),
             used_bytes: 0,
             overflow: (0, 0..0),
-            growth: Growth::new(limits, METADATA),
+            occupied: 0,
+            aged: 0,
+            growth: Growth::new(limits, overhead),
             hosts: Hosts::default(),
             tally: Tally::new(limits),
+            sticky,
+            tried_minor: false,
             memory,
             shapes,
         })
@@ -58,19 +72,28 @@ impl ImmixHeap {
         self.used_bytes + self.bump.taken().len() as u64 + overflow as u64 + self.space.large.new_bytes()
     }
 
+    /// Bytes that were allocated since the last full collection, but for those that minor ones freed.
+    fn grown(&self) -> u64 {
+        self.aged + self.since()
+    }
+
     /// Bytes of lists.
     fn lists(&self) -> u64 {
-        self.space.lists() + self.hosts.bytes() + self.used.capacity() as u64 * 8
+        let remembered = self.sticky.as_ref().map_or(0, |sticky| sticky.remembered.lists());
+        self.space.lists() + self.hosts.bytes() + self.used.capacity() as u64 * 8 + remembered
     }
 
     // Allocation.
 
     /// Room for an object that the current hole has none for.
     fn find(&mut self, bytes: u64) -> Option<u32> {
+        if self.is_time_for_minor(bytes) {
+            return None;
+        }
         if bytes > LARGE {
             return self
                 .growth
-                .allows(self.since(), bytes)
+                .allows(self.grown(), bytes)
                 .then(|| self.space.large.take(&mut self.space.pages, bytes))?;
         }
         if let Some(index) = self.bump.take(bytes) {
@@ -98,7 +121,7 @@ impl ImmixHeap {
     }
 
     fn new_block(&mut self) -> Option<Range<u32>> {
-        if !self.growth.allows(self.since(), BLOCK as u64) {
+        if !self.growth.allows(self.grown(), BLOCK as u64) {
             return None;
         }
         self.space.keep_headroom();
@@ -118,9 +141,40 @@ impl ImmixHeap {
         self.bump.open(0..0);
     }
 
+    /// Whether as much has been allocated since the last collection as should be, when some are minor.
+    fn is_time_for_minor(&self, bytes: u64) -> bool {
+        let since = self.since();
+        self.sticky.as_ref().is_some_and(|sticky| since > 0 && since.saturating_add(bytes) > sticky.size.bytes())
+    }
+
     /// Where the objects are that were allocated since the last collection, but for large ones.
     fn fresh(&self) -> impl Iterator<Item = Range<u32>> + '_ {
         self.used.iter().cloned().chain([self.bump.taken(), self.overflow.0..self.overflow.1.start])
+    }
+
+    // Collection.
+
+    /// A full collection. Gives the objects that are live, and their bytes.
+    fn collect_all(&mut self, program: &mut dyn Roots, events: &mut dyn GcEvents) -> (u64, u64) {
+        let desperate = self.growth.is_desperate();
+        self.space.use_headroom(desperate);
+        let room = self.space.pages.free_bytes();
+        self.space.begin(room, 0, desperate);
+        let ImmixHeap { space, shapes, sticky, tally, .. } = self;
+        if let Some(sticky) = &mut *sticky {
+            sticky.remembered.forget();
+            sticky.major += 1;
+        }
+        let remembered = sticky.as_ref().map(|sticky| &sticky.remembered);
+        let arm = |object| _ = remembered.inspect(|remembered| remembered.arm(shapes, object));
+        let bits = remembered.map_or(0, |remembered| remembered.armed_bits(false));
+        match self.threads > 1 && !space.region.is_evacuating() {
+            true => space.trace_by(self.threads, program, events, tally, arm),
+            false => {
+                let nothing = Moves { outside: |_| false, room: u64::MAX, bits };
+                space.trace(program, events, tally, nothing, arm)
+            }
+        }
     }
 }
 
@@ -132,29 +186,62 @@ impl GcHeap for ImmixHeap {
             self.hosts.add(index);
         }
         self.tally.slow_objects += 1;
-        Ok(write_new(&self.memory, index, &new, 0))
+        let bits = self.sticky.as_ref().map_or(0, |sticky| sticky.young_bits(&new));
+        Ok(write_new(&self.memory, index, &new, bits))
     }
 
-    fn collect(&mut self, _: Collection, program: &mut dyn Roots, events: &mut dyn GcEvents) -> Outcome {
+    fn write_ref(&mut self, site: WriteSite<'_>, new: Option<&VMGcRef>) {
+        match &mut self.sticky {
+            Some(sticky) => sticky.remembered.write_ref(site, new),
+            None => write_ref(&self.memory, site, new),
+        }
+    }
+
+    fn write_refs(&mut self, write: BulkWrite<'_>) {
+        match &mut self.sticky {
+            Some(sticky) => sticky.remembered.write_refs(write),
+            None => copy_refs(&self.memory, write, |_, _| {}),
+        }
+    }
+
+    fn slow_path(&mut self, op: SlowOp, args: [u64; 4]) -> u64 {
+        let sticky = self.sticky.as_mut().expect("without sticky marks there is no barrier");
+        sticky.remembered.slow_path(op, args[0] as u32);
+        0
+    }
+
+    fn collect(&mut self, request: Collection, program: &mut dyn Roots, events: &mut dyn GcEvents) -> Outcome {
         events.phase(Phase::Stop);
         self.growth.sizer().stop();
-        let since = self.since();
-        let desperate = self.growth.is_desperate();
-        self.space.use_headroom(desperate);
-        let room = self.space.pages.free_bytes();
-        self.space.begin(room, 0, desperate);
-        let nothing = Moves { outside: |_| false, room: u64::MAX, bits: 0 };
-        let (objects, live) = match self.threads > 1 && !self.space.region.is_evacuating() {
-            true => self.space.trace_by(self.threads, program, events, &mut self.tally),
-            false => self.space.trace(program, events, &mut self.tally, nothing, |_| ()),
+        let (since, grown, before) = (self.since(), self.grown(), self.tally.live());
+        let minor = self.sticky.as_mut().filter(|_| request.kind == CollectionKind::Minor);
+        let is_minor = minor.is_some();
+        let (objects, live) = match minor {
+            Some(sticky) => {
+                let (objects, live) = self.space.trace_young(program, events, &mut self.tally, &mut sticky.remembered);
+                sticky.size.collected(since, live);
+                sticky.survived += live;
+                (sticky.old_objects + objects, before + live)
+            }
+            None => self.collect_all(program, events),
         };
         events.phase(Phase::Reclaim);
         self.space.sweep(&mut self.hosts);
         (self.used, self.used_bytes, self.overflow) = (Vec::new(), 0, (0, 0..0));
         self.bump.open(0..0);
 
+        if let Some(sticky) = &mut self.sticky {
+            sticky.old_objects = objects;
+            sticky.remembered.forget_roots();
+        }
         self.tally.collected(&self.memory, since, live, objects);
-        self.growth.collected(self.space.occupied(), since, 0, &mut self.space.pages);
+        if is_minor {
+            self.aged = self.space.occupied() - self.occupied;
+            self.growth.sizer().resume();
+        } else {
+            (self.occupied, self.aged) = (self.space.occupied(), 0);
+            self.growth.collected(self.occupied, grown, 0, &mut self.space.pages);
+        }
         events.phase(Phase::Resume);
         Outcome::Complete
     }
@@ -162,7 +249,21 @@ impl GcHeap for ImmixHeap {
     fn on_allocation_failure(&mut self, need: u64, attempts: u32) -> SizingDecision {
         self.memory.charge_lists(self.lists());
         let bytes = if need > LARGE { need } else { BLOCK as u64 };
-        self.growth.on_failure(&self.memory, (self.space.occupied(), self.since()), bytes, attempts)
+        self.tried_minor &= attempts > 0;
+        // What follows a minor collection is the first attempt.
+        let earlier = attempts - u32::from(self.tried_minor);
+        let decision = self.growth.on_failure(&self.memory, (self.space.occupied(), self.grown()), bytes, earlier);
+        // Unless a full collection is due even if only a quarter of what is young survives.
+        let minor_helps = self.sticky.is_some() && self.growth.allows(self.aged, self.since() / 4);
+        match decision {
+            SizingDecision::GiveUp => decision,
+            SizingDecision::Grow(_) if !self.is_time_for_minor(need) => decision,
+            _ if attempts == 0 && minor_helps && self.since() > 0 => {
+                self.tried_minor = true;
+                SizingDecision::Collect(CollectionKind::Minor)
+            }
+            _ => SizingDecision::Collect(CollectionKind::Major),
+        }
     }
 
     fn take_dead_hosts(&mut self) -> Vec<HostId> {
@@ -174,12 +275,14 @@ impl GcHeap for ImmixHeap {
         let live = self.tally.live() + self.since();
         let rest = self.bump.rest().len() + self.overflow.1.len();
         let free = self.space.pages.free_bytes() + self.space.region.free_bytes() + rest as u64;
-        let metadata = self.space.tables() + self.lists();
+        let remembered = self.sticky.as_ref().map_or(0, |sticky| sticky.remembered.tables());
+        let metadata = self.space.tables() + self.lists() + remembered;
         HeapUsage { live, free, waste: committed - live - free, metadata, committed }
     }
 
     fn counters(&self) -> Counters {
-        let own = vec![("mark_stack_overflows", self.space.overflows())];
+        let mut own = vec![("mark_stack_overflows", self.space.overflows())];
+        own.extend(self.sticky.iter().flat_map(Sticky::counters));
         self.tally.counters(&self.memory, self.since(), own)
     }
 
@@ -195,6 +298,11 @@ impl GcHeap for ImmixHeap {
         self.space.check_lines()
     }
 
+    fn check_edges(&self, edges: &[Edge]) -> Result<(), MissedWrite> {
+        let is_young = |object| !self.space.marks.get(object);
+        self.sticky.as_ref().map_or(Ok(()), |sticky| sticky.remembered.check_edges(edges, is_young))
+    }
+
     fn for_each_free_range(&self, visit: &mut dyn FnMut(Range<u32>)) {
         visit(self.bump.rest());
         visit(self.overflow.1.clone());
@@ -207,6 +315,7 @@ impl GcHeap for ImmixHeap {
     }
 
     fn reset(&mut self) {
+        self.sticky.iter().for_each(|sticky| sticky.remembered.wipe());
         // Objects may lie behind what is left of the memory: it has shrunk.
         let committed = self.memory.committed();
         let large = self.space.large.iter().filter(|index| (*index as u64) < committed);
@@ -219,6 +328,8 @@ impl GcHeap for ImmixHeap {
         self.space.reset();
         self.bump.open(0..0);
         (self.used, self.used_bytes, self.overflow) = (Vec::new(), 0, (0, 0..0));
+        self.sticky.iter_mut().for_each(Sticky::reset);
+        (self.occupied, self.aged, self.tried_minor) = (0, 0, false);
         self.growth.reset();
         self.hosts = Hosts::default();
         self.tally.reset();

@@ -11,20 +11,28 @@
 //!    Without candidates the trace can be shared by several threads (`threads`).
 //! 5. A sweep looks at the lines, not at the objects: blocks without a marked line are free, runs of unmarked lines are holes.
 //!
-//! There are no barriers. But for that fortieth, all memory can hold objects; a collection costs what is live, and a look at each line.
+//! With `sticky` a collection may be *minor*: marks and marked lines stay, so that what survived once is old, and only what was allocated since
+//! then is traced: from roots, and from old objects that were written to, which a barrier notes. Nothing moves. It costs what survives, and the look at
+//! each line. Full collections are as before, when the budget is used up.
+//!
+//! Without it there are no barriers. But for that fortieth, all memory can hold objects; a collection costs what is live, and a look at each line.
 //!
 //! S. M. Blackburn and K. S. McKinley, *Immix: a mark-region garbage collector with space efficiency, fast collection, and mutator
-//! performance*, PLDI 2008.
+//! performance*, PLDI 2008. Sticky marks: A. Demers, M. Weiser, B. Hayes, H. Boehm, D. Bobrow and S. Shenker, *Combining generational and
+//! conservative garbage collection: framework and implementations*, POPL 1990.
 
 #![forbid(unsafe_code)]
 
 mod heap;
+mod sticky;
 
+use gc_api::ir::Value;
 use gc_api::{
-    Collector, CollectorInfo, CollectorOptions, GcCompiler, GcHeap, GcRuntime, HeapError, HeapLimits, HeapMemory,
-    OptionError, OptionInfo, Reclaims, Shapes,
+    AccessSite, BarrierNeeds, Collector, CollectorInfo, CollectorOptions, Emitter, GcCompiler, GcHeap, GcRuntime,
+    HeapError, HeapLimits, HeapMemory, OptionError, OptionInfo, Reclaims, Shapes,
 };
-use gc_parts::{Defrag, MarkStack};
+use gc_parts::barrier::Barrier;
+use gc_parts::{Defrag, MarkStack, NurserySize};
 use std::sync::Arc;
 
 /// The `immix` collector.
@@ -45,10 +53,16 @@ const INFO: CollectorInfo = CollectorInfo {
             key: "threads",
             values: "threads (1 to 64)",
             default: "1",
-            summary: "how many threads trace; a collection that evacuates is traced by one",
+            summary: "how many threads trace; a minor collection, and one that evacuates, is traced by one",
+        },
+        OptionInfo {
+            key: "sticky",
+            values: "off, auto or KiB (16 to 1048576)",
+            default: "off",
+            summary: "marks stay until a full collection, and others, after so many bytes, look only at what is young",
         },
     ],
-    variants: &["defrag=always", "defrag=never:stack=16", "threads=2"],
+    variants: &["defrag=always", "defrag=never:stack=16", "threads=2", "sticky=64"],
 };
 
 /// What was chosen.
@@ -57,20 +71,40 @@ struct Options {
     defrag: Defrag,
     stack: usize,
     threads: usize,
+    /// How much is allocated between two collections, `None` to adapt, if some are minor.
+    sticky: Option<Option<u64>>,
 }
 
 fn make(options: &CollectorOptions) -> Result<Arc<dyn GcRuntime>, OptionError> {
     let defrag = Defrag::option(options)?;
     let stack = MarkStack::option(options)?;
     let threads = options.number("threads", 1, 1..=64)? as usize;
-    Ok(Arc::new(Immix(Options { defrag, stack, threads })))
+    let sticky = match options.get("sticky") {
+        None | Some("off") => None,
+        Some(_) => Some(NurserySize::option_of(options, "sticky")?),
+    };
+    Ok(Arc::new(Immix(Options { defrag, stack, threads, sticky })))
 }
 
 #[derive(Debug)]
 struct Immix(Options);
 
-/// Every default is right: inline bump allocation, no barriers.
-impl GcCompiler for Immix {}
+impl Immix {
+    fn barrier(&self) -> Barrier {
+        if self.0.sticky.is_some() { Barrier::ObjectLog } else { Barrier::None }
+    }
+}
+
+/// Inline bump allocation. A barrier where marks are sticky.
+impl GcCompiler for Immix {
+    fn needs(&self) -> BarrierNeeds {
+        self.barrier().needs()
+    }
+
+    fn write(&self, e: &mut Emitter<'_, '_>, site: &AccessSite, new: Value) {
+        self.barrier().write(e, site, new);
+    }
+}
 
 impl GcRuntime for Immix {
     fn info(&self) -> &'static CollectorInfo {

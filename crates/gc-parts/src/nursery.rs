@@ -33,9 +33,17 @@ impl NurserySize {
     /// # Errors
     /// When it is no such number.
     pub fn option(options: &CollectorOptions) -> Result<Option<u64>, OptionError> {
-        match options.get("nursery") {
+        NurserySize::option_of(options, NurserySize::OPTION.key)
+    }
+
+    /// What was chosen by another key.
+    ///
+    /// # Errors
+    /// As [`option`](Self::option).
+    pub fn option_of(options: &CollectorOptions, key: &'static str) -> Result<Option<u64>, OptionError> {
+        match options.get(key) {
             None | Some("auto") => Ok(None),
-            Some(_) => Ok(Some(options.number("nursery", 0, 16..=1 << 20)? << 10)),
+            Some(_) => Ok(Some(options.number(key, 0, 16..=1 << 20)? << 10)),
         }
     }
 

@@ -160,6 +160,10 @@ impl Region {
                 self.lines.clear(range(number as u32));
             }
         }
+        self.forget_holes();
+    }
+
+    fn forget_holes(&mut self) {
         (self.rest, self.to, self.overflow) = (0..0, 0..0, 0..0);
         self.recyclable.clear();
         self.recyclable_bytes = 0;
@@ -259,6 +263,7 @@ impl Region {
     /// After a trace: gives blocks without a marked line back, and looks for the holes of the others. No block is a candidate any
     /// more. Cost: a load for each line.
     pub fn sweep(&mut self, pages: &mut Pages) {
+        self.forget_holes();
         self.marked_bytes = 0;
         for number in (0..self.blocks.len()).rev() {
             if !self.blocks[number].owned {
@@ -285,7 +290,6 @@ impl Region {
             }
         }
         self.evacuating = false;
-        (self.to, self.overflow) = (0..0, 0..0);
     }
 
     /// The holes that nobody has been given since the last sweep.

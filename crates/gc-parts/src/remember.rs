@@ -182,17 +182,11 @@ impl Remembered {
 
     /// [`GcHeap::write_ref`](gc_api::GcHeap::write_ref), with the barrier.
     pub fn write_ref(&mut self, site: WriteSite<'_>, new: Option<&VMGcRef>) {
-        let raw = new.map_or(0, VMGcRef::raw);
         match site {
-            WriteSite::Object { object, offset } => {
-                self.note(object.raw(), offset);
-                self.memory.store_u32(object.raw(), offset, raw);
-            }
-            WriteSite::Cell { kind, cell } => {
-                self.note_cell(kind);
-                cell.set_raw(raw);
-            }
+            WriteSite::Object { object, offset } => self.note(object.raw(), offset),
+            WriteSite::Cell { kind, .. } => self.note_cell(kind),
         }
+        gc_api::write_ref(&self.memory, site, new);
     }
 
     /// [`GcHeap::write_refs`](gc_api::GcHeap::write_refs), with the barrier.
@@ -249,6 +243,11 @@ impl Remembered {
             (Barrier::ObjectLog, true) => UNLOGGED | BY_CARDS,
             _ => 0,
         }
+    }
+
+    /// Bits of the header of a young object that stays where it is when it becomes old.
+    pub fn young_bits(&self, by_cards: bool) -> u32 {
+        self.armed_bits(by_cards) & !UNLOGGED
     }
 
     /// The slot at `offset` of an old object has been looked at: a store into it is to be noted again.

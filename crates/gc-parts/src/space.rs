@@ -10,10 +10,11 @@ use crate::hosts::Hosts;
 use crate::large::Large;
 use crate::map::Spaces;
 use crate::mark::{MarkStack, Marks};
-use crate::object::at;
+use crate::object::{at, update_slot};
 use crate::pages::Pages;
 use crate::parallel;
 use crate::region::{BLOCK, Region, with_waste};
+use crate::remember::Remembered;
 use crate::roots::update_roots;
 use crate::tally::Tally;
 use gc_api::{
@@ -280,6 +281,7 @@ impl MarkRegion {
         program: &mut dyn Roots,
         events: &mut dyn GcEvents,
         tally: &mut Tally,
+        scanned: impl Fn(u32) + Sync,
     ) -> (u64, u64) {
         let (lines, mut grey) = (self.region.lines(), Vec::new());
         events.phase(Phase::Roots);
@@ -290,10 +292,59 @@ impl MarkRegion {
             root
         });
         events.phase(Phase::Trace);
-        let mark = |object, bytes| lines.mark(object, bytes);
+        let mark = |object, bytes| {
+            lines.mark(object, bytes);
+            scanned(object);
+        };
         let (objects, live) = parallel::trace(&self.memory, &self.shapes, &self.marks, grey, threads, mark);
         tally.traced += objects;
         self.live = live;
+        (objects, live)
+    }
+
+    /// A minor collection, for which marks stay that objects have, and marked objects are old: marks what is young and reachable from roots
+    /// and from what is `remembered`. Nothing moves. What was reached is old afterwards. Gives the number of those objects and their bytes.
+    ///
+    /// Sticky marks: A. Demers, M. Weiser, B. Hayes, H. Boehm, D. Bobrow and S. Shenker, *Combining generational and conservative garbage
+    /// collection: framework and implementations*, POPL 1990.
+    pub fn trace_young(
+        &mut self,
+        program: &mut dyn Roots,
+        events: &mut dyn GcEvents,
+        tally: &mut Tally,
+        remembered: &mut Remembered,
+    ) -> (u64, u64) {
+        let MarkRegion { memory, shapes, region, large, marks, stack, .. } = self;
+        let (lines, blocks) = (region.lines(), region.blocks().collect::<Vec<_>>());
+        let visit = |stack: &mut MarkStack, object: u32| {
+            if !marks.get(object) {
+                stack.push(object, |object| marks.mark(object));
+            }
+            object
+        };
+        events.phase(Phase::Roots);
+        remembered.drain(shapes, large, (marks, &blocks), |object, offset| {
+            update_slot(memory, object, offset, |child| visit(stack, child));
+        });
+        let kinds: Vec<RootKind> = RootKind::ALL.into_iter().filter(|kind| remembered.has_roots(*kind)).collect();
+        let (mut objects, mut live) = (0u64, 0u64);
+        let mut scanned = |object: u32, bytes: u64| {
+            lines.mark(object, bytes);
+            remembered.arm(shapes, object);
+            (objects, live) = (objects + 1, live + bytes);
+        };
+        let all = (&*marks, FIRST_INDEX..memory.committed().min(u32::MAX as u64) as u32);
+        update_roots(program, kinds, &mut tally.roots, |root| {
+            visit(stack, root);
+            if stack.is_half_full() {
+                stack.drain(memory, shapes, all.clone(), visit, &mut scanned);
+            }
+            root
+        });
+        events.phase(Phase::Trace);
+        stack.drain(memory, shapes, all, visit, scanned);
+        tally.traced += objects;
+        self.live += live + large.bytes() - large.new_bytes();
         (objects, live)
     }
 
