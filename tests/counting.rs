@@ -1,40 +1,10 @@
 //! What `drc` promises, on programs: by its counters, which are the same at every run.
 
-use engine::{CollectionKind, Config, Engine, Instance, Linker, Module, Store, Val};
-use gc_api::Counters;
-use gleaner::collectors::by_spec;
+#[path = "common/instance.rs"]
+mod instance;
 
-struct Run {
-    store: Store<()>,
-    instance: Instance,
-}
-
-impl Run {
-    fn new(spec: &str, heap: u64, source: impl AsRef<[u8]>) -> Run {
-        let engine = Engine::with_config(Config::new(by_spec(spec).unwrap()).heap_limit(heap)).unwrap();
-        let module = Module::new(&engine, source.as_ref()).unwrap();
-        let mut store = Store::new(&engine, ()).unwrap();
-        let instance = Linker::new(&engine).instantiate(&mut store, &module).unwrap();
-        Run { store, instance }
-    }
-
-    fn call(&mut self, name: &str, n: i32) -> engine::Result<Vec<Val>> {
-        self.instance.get_func(&mut self.store, name).unwrap().call(&mut self.store, &[Val::I32(n)])
-    }
-
-    fn counters(&self) -> Counters {
-        self.store.stats().counters
-    }
-
-    fn own(&self, name: &str) -> u64 {
-        let counters = self.counters().own;
-        counters.iter().find(|(own, _)| *own == name).unwrap_or_else(|| panic!("no {name} in {counters:?}")).1
-    }
-
-    fn live(&self) -> u64 {
-        self.store.stats().usage.live
-    }
-}
+use engine::CollectionKind;
+use instance::Run;
 
 fn benchmark(name: &str) -> Vec<u8> {
     let path = format!("{}/benches/programs/{name}.wat", env!("CARGO_MANIFEST_DIR"));

@@ -20,6 +20,8 @@ const MORE: &[&str] = &[
     "drc:growth=50:chunk=1048576",
     "generational:remember=field",
     "generational:remember=card",
+    "immix:sticky=auto",
+    "immix:sticky=16:threads=2:defrag=never",
 ];
 
 const PROGRAM: &str = r#"(module

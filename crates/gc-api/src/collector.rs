@@ -39,7 +39,7 @@ pub struct CollectorInfo {
     pub citation: &'static str,
     /// Whether objects can change their index.
     pub moving: bool,
-    /// Whether there are minor collections.
+    /// Whether there are minor collections, unless options say otherwise.
     pub generational: bool,
     /// What a full collection frees: a claim that fuzzing and the tests hold it to.
     pub reclaims: Reclaims,
