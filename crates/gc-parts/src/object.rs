@@ -80,3 +80,38 @@ pub fn check_walk(memory: &HeapMemory, shapes: &Shapes, range: Range<u32>) -> Re
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mark::tests::tree;
+    use gc_api::FIRST_INDEX;
+
+    #[test]
+    fn objects_side_by_side_are_walked_and_checked() {
+        let (memory, shapes) = tree(3);
+        let range = FIRST_INDEX..FIRST_INDEX + 48;
+        let mut seen = Vec::new();
+        walk(&memory, &shapes, range.clone(), |object| seen.push(object.raw()));
+        assert_eq!(seen, [0, 16, 32].map(|at| FIRST_INDEX + at));
+        assert_eq!(check_walk(&memory, &shapes, range.clone()), Ok(()));
+        let error = check_walk(&memory, &shapes, range.start..range.end - 8).unwrap_err().to_string();
+        assert!(error.contains("ends at"), "{error}");
+        memory.store_u32(FIRST_INDEX + 16, 4, 99);
+        let error = check_walk(&memory, &shapes, range).unwrap_err().to_string();
+        assert!(error.contains("type 99"), "{error}");
+    }
+
+    #[test]
+    fn only_references_to_objects_are_updated() {
+        let (memory, _) = tree(3);
+        assert_eq!(update_slot(&memory, FIRST_INDEX, 8, |old| old + 16), Some(FIRST_INDEX + 32));
+        assert_eq!(index_of(memory.load_u32(FIRST_INDEX, 8)), Some(FIRST_INDEX + 32));
+        let i31 = VMGcRef::from_i31(5);
+        for (value, raw) in [(None, 0), (Some(&i31), i31.raw())] {
+            memory.store_ref(&at(FIRST_INDEX), 8, value);
+            assert_eq!(update_slot(&memory, FIRST_INDEX, 8, |_| unreachable!("no object")), None);
+            assert_eq!(memory.load_u32(FIRST_INDEX, 8), raw);
+        }
+    }
+}

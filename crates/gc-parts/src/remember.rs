@@ -435,3 +435,107 @@ fn slots_on(memory: &HeapMemory, shapes: &Shapes, object: u32, range: Range<u32>
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mark::tests::tree;
+    use crate::object::write_new;
+    use crate::pages::PAGE;
+    use gc_api::{EdgeAge, FIRST_INDEX, GcKind, NewObject, RefCell32, Shape};
+
+    const OLD: u32 = FIRST_INDEX;
+    const YOUNG: u32 = FIRST_INDEX + 16;
+
+    /// What is drained: where the slots are.
+    fn drained(remembered: &mut Remembered, shapes: &Shapes, large: &Large, marks: &Marks) -> Vec<u32> {
+        let mut slots = Vec::new();
+        let old = OLD..OLD + 2 * CARD;
+        remembered.drain(shapes, large, (marks, &[old]), |object, offset| slots.push(object + offset));
+        slots
+    }
+
+    #[test]
+    fn a_write_to_an_old_object_is_remembered_once_and_a_young_one_is_not() {
+        for (barrier, slots) in [
+            (Barrier::ObjectLog, &[OLD + 8, OLD + 12][..]),
+            (Barrier::FieldLog, &[OLD + 12]),
+            (Barrier::Cards, &[OLD + 8, OLD + 12]),
+        ] {
+            let (memory, shapes) = tree(2);
+            let (marks, large) = (Marks::new(&memory).unwrap(), Large::default());
+            let mut remembered = Remembered::new(&memory, barrier).unwrap();
+            // Young objects are not marked; cards do not tell them apart.
+            remembered.note(YOUNG, 8);
+            assert_eq!(drained(&mut remembered, &shapes, &large, &marks), [], "{barrier:?}");
+
+            marks.mark(OLD);
+            remembered.arm(&shapes, OLD);
+            let edge = |offset| {
+                let from = EdgeSource::Object { index: OLD, offset, age: EdgeAge::Changed };
+                [Edge { from, to: at(YOUNG) }]
+            };
+            let missed = remembered.check_edges(&edge(12), |object| object == YOUNG).unwrap_err();
+            assert_eq!((missed.slot, missed.object), (Some((OLD, 12)), YOUNG), "{barrier:?}");
+            for _ in 0..3 {
+                let (object, new) = (at(OLD), at(YOUNG));
+                remembered.write_ref(WriteSite::Object { object: &object, offset: 12 }, Some(&new));
+            }
+            assert_eq!(memory.load_u32(OLD, 12), at(YOUNG).raw());
+            assert_eq!(remembered.check_edges(&edge(12), |object| object == YOUNG), Ok(()), "{barrier:?}");
+            assert_eq!(remembered.count(), u64::from(barrier != Barrier::Cards), "{barrier:?}");
+            for expected in [slots, &[]] {
+                assert_eq!(drained(&mut remembered, &shapes, &large, &marks), expected, "{barrier:?}");
+            }
+            // It is armed again.
+            remembered.note(OLD, 12);
+            assert_eq!(drained(&mut remembered, &shapes, &large, &marks), slots, "{barrier:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_large_array_the_cards_are_remembered() {
+        let (memory, shapes) = tree(2);
+        let (marks, mut large) = (Marks::new(&memory).unwrap(), Large::default());
+        let shape = Shape::array(2, true);
+        let size = shape.size(4096);
+        shapes.register(2, shape);
+        let mut remembered = Remembered::new(&memory, Barrier::ObjectLog).unwrap();
+        let array = FIRST_INDEX.next_multiple_of(PAGE) + PAGE;
+        let new = NewObject { kind: GcKind::ARRAY, ty: 2, size, length: Some(4096), host: None };
+        // As of one that becomes old where it is.
+        write_new(&memory, array, &new, remembered.young_bits(true));
+        large.add(array..array + (size as u32).next_multiple_of(PAGE), size);
+        let slot = REF_ARRAY_BASE + 4 * 3000;
+        remembered.note(array, slot);
+        assert_eq!(drained(&mut remembered, &shapes, &large, &marks), [], "it is young");
+        remembered.arm(&shapes, array);
+        (0..3).for_each(|_| remembered.note(array, slot));
+        assert_eq!(remembered.count(), 1);
+        let slots = drained(&mut remembered, &shapes, &large, &marks);
+        assert_eq!(slots.len() as u32, CARD / 4, "a card of slots");
+        assert!(slots.contains(&(array + slot)), "{slots:?}");
+        assert_eq!(drained(&mut remembered, &shapes, &large, &marks), []);
+    }
+
+    #[test]
+    fn roots_are_remembered_by_kind() {
+        let (memory, _) = tree(2);
+        let mut remembered = Remembered::new(&memory, Barrier::ObjectLog).unwrap();
+        let has = |remembered: &Remembered| RootKind::ALL.map(|kind| remembered.has_roots(kind));
+        let always = has(&remembered);
+        assert!(remembered.has_roots(RootKind::Stack) && remembered.has_roots(RootKind::Host));
+        for (kind, root) in [
+            (CellKind::Global, RootKind::Global),
+            (CellKind::Table, RootKind::Table),
+            (CellKind::Segment, RootKind::Segment),
+        ] {
+            let (cell, new) = (RefCell32::null(), at(YOUNG));
+            assert!(!remembered.has_roots(root));
+            remembered.write_ref(WriteSite::Cell { kind, cell: &cell }, Some(&new));
+            assert!(remembered.has_roots(root), "{kind:?}");
+            remembered.forget_roots();
+            assert_eq!(has(&remembered), always, "{kind:?}");
+        }
+    }
+}

@@ -411,3 +411,124 @@ impl MarkRegion {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::barrier::Barrier;
+    use crate::object::{index_of, write_new};
+    use gc_api::{GcKind, NewObject, RefCell32, RootSlot, Shape, WriteSite};
+
+    const PAIR: u32 = 1;
+
+    struct Globals(Vec<RefCell32>);
+
+    impl Roots for Globals {
+        fn visit(&mut self, kind: RootKind, visit: &mut dyn FnMut(RootSlot<'_>)) {
+            if kind == RootKind::Global {
+                self.0.iter().for_each(|cell| visit(RootSlot::Cell(cell)));
+            }
+        }
+    }
+
+    impl Globals {
+        fn index(&self) -> u32 {
+            index_of(self.0[0].raw()).expect("it refers to an object")
+        }
+    }
+
+    struct Heap {
+        memory: HeapMemory,
+        space: MarkRegion,
+        globals: Globals,
+        hosts: Hosts,
+        tally: Tally,
+    }
+
+    /// A space, and a global that refers to the first of two pairs, which refers to the second; a third is garbage.
+    fn heap(defrag: Defrag) -> (Heap, [u32; 3]) {
+        let memory = HeapMemory::reserve(4 << 20).unwrap();
+        let shapes = Arc::new(Shapes::default());
+        shapes.register(PAIR, Shape::Fixed { size: 16, refs: Box::new([8, 12]) });
+        let limits = HeapLimits { max_bytes: 4 << 20, initial_bytes: 1 << 20, ..HeapLimits::default() };
+        let mut space = MarkRegion::new(&memory, shapes, &limits, (defrag, 1 << 10)).unwrap();
+        let block = space.region.take_block(&mut space.pages).unwrap();
+        let pairs = [0, 16, 32].map(|offset| block.start + offset);
+        let globals = Globals(vec![RefCell32::null()]);
+        let heap = Heap { memory, space, globals, hosts: Hosts::default(), tally: Tally::new(&limits) };
+        pairs.iter().for_each(|pair| heap.new_pair(*pair));
+        heap.globals.0[0].set_raw(at(pairs[0]).raw());
+        heap.memory.store_ref(&at(pairs[0]), 8, Some(&at(pairs[1])));
+        (heap, pairs)
+    }
+
+    impl Heap {
+        fn new_pair(&self, index: u32) {
+            let new = NewObject { kind: GcKind::STRUCT, ty: PAIR, size: 16, length: None, host: None };
+            write_new(&self.memory, index, &new, 0);
+        }
+
+        /// A full collection.
+        fn collect(&mut self, scanned: impl FnMut(u32)) -> (u64, u64) {
+            let room = self.space.pages.free_bytes();
+            self.space.begin(room, 0, false);
+            let moves = Moves { outside: |_| false, room, bits: 0 };
+            let found = self.space.trace(&mut self.globals, &mut (), &mut self.tally, moves, scanned);
+            self.space.sweep(&mut self.hosts);
+            self.space.check().unwrap();
+            self.space.check_lines().unwrap();
+            found
+        }
+    }
+
+    #[test]
+    fn what_is_reachable_is_marked_with_its_lines() {
+        let (mut heap, [one, two, dead]) = heap(Defrag::Never);
+        let mut scanned = Vec::new();
+        assert_eq!(heap.collect(|object| scanned.push(object)), (2, 32));
+        assert_eq!(scanned, [one, two]);
+        assert_eq!([one, two, dead].map(|pair| heap.space.marks.get(pair)), [true, true, false]);
+        assert_eq!((heap.space.region.marked_bytes(), heap.space.occupied()), (256, 256));
+        heap.globals.0[0].set_raw(0);
+        assert_eq!((heap.collect(|_| ()), heap.space.region.bytes()), ((0, 0), 0), "the block is free again");
+    }
+
+    #[test]
+    fn what_is_on_candidates_moves() {
+        let (mut heap, [one, two, _]) = heap(Defrag::Always);
+        assert_eq!(heap.collect(|_| ()), (2, 32));
+        let now = heap.globals.index();
+        let child = index_of(heap.memory.load_u32(now, 8)).unwrap();
+        assert!(now != one && child != two, "{now:#x} and {child:#x}");
+        assert_eq!([one, two, now, child].map(|pair| heap.space.marks.get(pair)), [false, false, true, true]);
+        assert_eq!((heap.tally.copied, heap.space.region.blocks().count()), (32, 1));
+    }
+
+    #[test]
+    fn a_minor_trace_finds_what_is_young_and_marks_stay() {
+        let (mut heap, [one, two, _]) = heap(Defrag::Never);
+        let mut remembered = Remembered::new(&heap.memory, Barrier::ObjectLog).unwrap();
+        let shapes = heap.space.shapes.clone();
+        heap.collect(|object| remembered.arm(&shapes, object));
+        let hole = heap.space.region.next_hole(64).unwrap();
+        let [young, below, lost] = [0, 16, 32].map(|offset| hole.start + offset);
+        [young, below, lost].iter().for_each(|pair| heap.new_pair(*pair));
+        heap.memory.store_ref(&at(young), 8, Some(&at(below)));
+        remembered.write_ref(WriteSite::Object { object: &at(two), offset: 12 }, Some(&at(young)));
+        // The old ones are not looked at.
+        heap.globals.0[0].set_raw(0);
+        let mut minor = |heap: &mut Heap| {
+            let found = heap.space.trace_young(&mut heap.globals, &mut (), &mut heap.tally, &mut remembered);
+            heap.space.sweep(&mut heap.hosts);
+            heap.space.check_lines().unwrap();
+            found
+        };
+        assert_eq!(minor(&mut heap), (2, 32));
+        let marked = |heap: &Heap| [one, two, young, below, lost].map(|pair| heap.space.marks.get(pair));
+        assert_eq!(marked(&heap), [true, true, true, true, false]);
+        assert_eq!(heap.space.region.marked_bytes(), 512);
+        assert_eq!(minor(&mut heap), (0, 0), "what survived is old");
+        assert_eq!(heap.collect(|_| ()), (0, 0));
+        assert_eq!(marked(&heap), [false; 5]);
+    }
+}

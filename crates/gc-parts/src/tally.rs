@@ -72,3 +72,30 @@ impl Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_live_was_freed() {
+        let memory = HeapMemory::reserve(1 << 20).unwrap();
+        let limits = HeapLimits { count_objects: true, ..HeapLimits::default() };
+        let mut tally = Tally::new(&limits);
+        memory.set_cell(Cell::OBJECTS, 4);
+        tally.slow_objects = 3;
+        let first = tally.counters(&memory, 100, Vec::new());
+        assert_eq!((first.bytes_allocated, first.bytes_freed), (100, 0));
+        assert_eq!((first.objects_allocated, first.objects_freed), (Some(7), Some(0)));
+
+        tally.collected(&memory, 100, 60, 4);
+        memory.set_cell(Cell::OBJECTS, 6);
+        let second = tally.counters(&memory, 20, Vec::new());
+        assert_eq!((second.bytes_allocated, second.bytes_freed, second.collections), (120, 40, 1));
+        assert_eq!((second.objects_allocated, second.objects_freed), (Some(9), Some(3)));
+
+        let uncounted = Tally::new(&HeapLimits { count_objects: false, ..limits });
+        let counters = uncounted.counters(&memory, 20, Vec::new());
+        assert_eq!((counters.objects_allocated, counters.objects_freed), (None, None));
+    }
+}

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod clif;
+mod emitted;
 mod failure;
 mod generate;
 mod interpret;
@@ -37,6 +38,7 @@ mod shadow;
 mod shrink;
 mod types;
 
+pub use emitted::clif;
 pub use failure::{Check, Failure};
 pub use generate::random;
 pub use isolate::catching;
