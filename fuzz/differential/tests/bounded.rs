@@ -123,7 +123,7 @@ fn written_modules_do_the_same_everywhere() {
               (ref.test (ref null $s) (call $any)) (ref.test (ref $t) (call $any)))
             (func (export "cast") (result anyref) (ref.cast (ref $t) (call $any)))
             (func (export "branch") (result anyref)
-              (block $is (result (ref $s)) (br_on_cast $is anyref (ref $s) (call $any)))))"#,
+              (block $is (result (ref $s)) (return (br_on_cast $is anyref (ref $s) (call $any))))))"#,
         // No instance: the start function traps.
         r#"(module (start 0) (func unreachable))"#,
         r#"(module (memory 1) (data (i32.const 65536) "a"))"#,
