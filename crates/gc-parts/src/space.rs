@@ -315,7 +315,8 @@ impl MarkRegion {
         remembered: &mut Remembered,
     ) -> (u64, u64) {
         let MarkRegion { memory, shapes, region, large, marks, stack, .. } = self;
-        let (lines, blocks) = (region.lines(), region.blocks().collect::<Vec<_>>());
+        let lines = region.lines();
+        let old: Vec<_> = if remembered.looks_for_objects() { region.blocks().collect() } else { Vec::new() };
         let visit = |stack: &mut MarkStack, object: u32| {
             if !marks.get(object) {
                 stack.push(object, |object| marks.mark(object));
@@ -323,7 +324,7 @@ impl MarkRegion {
             object
         };
         events.phase(Phase::Roots);
-        remembered.drain(shapes, large, (marks, &blocks), |object, offset| {
+        remembered.drain(shapes, large, (marks, &old), |object, offset| {
             update_slot(memory, object, offset, |child| visit(stack, child));
         });
         let kinds: Vec<RootKind> = RootKind::ALL.into_iter().filter(|kind| remembered.has_roots(*kind)).collect();

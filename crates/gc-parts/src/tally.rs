@@ -45,6 +45,11 @@ impl Tally {
         self.live
     }
 
+    /// Objects that were alive after the last collection.
+    pub fn live_objects(&self) -> u64 {
+        self.live_objects
+    }
+
     fn objects_now(&self, memory: &HeapMemory) -> u64 {
         memory.cell(Cell::OBJECTS) + self.slow_objects
     }
