@@ -163,7 +163,7 @@ impl ImmixHeap {
         let ImmixHeap { space, shapes, sticky, tally, .. } = self;
         if let Some(sticky) = &mut *sticky {
             sticky.remembered.forget();
-            sticky.major += 1;
+            tally.major += 1;
         }
         let remembered = sticky.as_ref().map(|sticky| &sticky.remembered);
         let arm = |object| _ = remembered.inspect(|remembered| remembered.arm(shapes, object));
@@ -213,7 +213,7 @@ impl GcHeap for ImmixHeap {
     fn collect(&mut self, request: Collection, program: &mut dyn Roots, events: &mut dyn GcEvents) -> Outcome {
         events.phase(Phase::Stop);
         self.growth.sizer().stop();
-        let (since, grown, before) = (self.since(), self.grown(), self.tally.live());
+        let (since, grown) = (self.since(), self.grown());
         let minor = self.sticky.as_mut().filter(|_| request.kind == CollectionKind::Minor);
         let is_minor = minor.is_some();
         let (objects, live) = match minor {
@@ -221,7 +221,7 @@ impl GcHeap for ImmixHeap {
                 let (objects, live) = self.space.trace_young(program, events, &mut self.tally, &mut sticky.remembered);
                 sticky.size.collected(since, live);
                 sticky.survived += live;
-                (sticky.old_objects + objects, before + live)
+                (self.tally.live_objects() + objects, self.tally.live() + live)
             }
             None => self.collect_all(program, events),
         };
@@ -231,7 +231,6 @@ impl GcHeap for ImmixHeap {
         self.bump.open(0..0);
 
         if let Some(sticky) = &mut self.sticky {
-            sticky.old_objects = objects;
             sticky.remembered.forget_roots();
         }
         self.tally.collected(&self.memory, since, live, objects);
@@ -282,7 +281,7 @@ impl GcHeap for ImmixHeap {
 
     fn counters(&self) -> Counters {
         let mut own = vec![("mark_stack_overflows", self.space.overflows())];
-        own.extend(self.sticky.iter().flat_map(Sticky::counters));
+        own.extend(self.sticky.iter().flat_map(|sticky| sticky.counters(&self.tally)));
         self.tally.counters(&self.memory, self.since(), own)
     }
 

@@ -3,7 +3,7 @@
 use crate::heap::METADATA;
 use gc_api::{GcKind, HeapError, HeapLimits, HeapMemory, NewObject, Overhead};
 use gc_parts::barrier::Barrier;
-use gc_parts::{LARGE, NurserySize, Remembered};
+use gc_parts::{LARGE, NurserySize, Remembered, Tally};
 
 /// The part of a heap that is allocated between two collections at most.
 const YOUNG_PART: u64 = 4;
@@ -13,10 +13,7 @@ pub struct Sticky {
     pub remembered: Remembered,
     /// How much is allocated between two collections.
     pub size: NurserySize,
-    /// Objects that the collections before have found live.
-    pub old_objects: u64,
-    /// Full collections, and bytes that minor ones found live.
-    pub major: u64,
+    /// Bytes that minor collections found live.
     pub survived: u64,
 }
 
@@ -25,8 +22,6 @@ impl Sticky {
         Ok(Sticky {
             remembered: Remembered::new(memory, Barrier::ObjectLog)?,
             size: NurserySize::new(chosen, limits.max_bytes / YOUNG_PART),
-            old_objects: 0,
-            major: 0,
             survived: 0,
         })
     }
@@ -41,13 +36,13 @@ impl Sticky {
         self.remembered.young_bits(new.kind == GcKind::ARRAY && new.size > LARGE)
     }
 
-    pub fn counters(&self) -> [(&'static str, u64); 3] {
-        [("major_collections", self.major), ("bytes_survived", self.survived), ("remembered", self.remembered.count())]
+    pub fn counters(&self, tally: &Tally) -> [(&'static str, u64); 3] {
+        [("major_collections", tally.major), ("bytes_survived", self.survived), ("remembered", self.remembered.count())]
     }
 
     pub fn reset(&mut self) {
         self.remembered.reset();
         self.size.reset();
-        (self.old_objects, self.major, self.survived) = (0, 0, 0);
+        self.survived = 0;
     }
 }

@@ -7,7 +7,7 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_codegen::settings;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use gc_api::ir::{InstBuilder, Value};
-use gc_api::{AllocSite, Emitter, EmitterHost, SlowOp};
+use gc_api::{AccessSite, AllocSite, Emitter, EmitterHost, Freshness, Slot, SlowOp, StaticRef};
 
 struct Host(Value);
 
@@ -72,4 +72,30 @@ pub fn clif(emit: impl FnOnce(&mut Emitter<'_, '_>, Value, Value)) -> String {
     b.finalize(isa.frontend_config());
     cranelift_codegen::verify_function(&func, &*isa).unwrap_or_else(|errors| panic!("{errors}\n{func}"));
     func.to_string()
+}
+
+/// An access to the field at offset 8 of an object, where this much is known of what it holds and is given.
+pub fn field(object: Value, known: StaticRef) -> AccessSite {
+    let slot = Slot::Field { object, offset: 8 };
+    AccessSite { slot, old: known, new: known, freshness: Freshness::Unknown, null_check: true }
+}
+
+/// As [`clif`], for every kind of slot and whatever may be known of a reference.
+pub fn for_each_site(mut emit: impl FnMut(&mut Emitter<'_, '_>, &AccessSite, Value)) {
+    let object = StaticRef { null: false, i31: false, object: true };
+    let i31 = StaticRef { null: true, i31: true, object: false };
+    for known in [StaticRef::UNKNOWN, object, i31, StaticRef::NULL, StaticRef { null: true, ..object }] {
+        for kind in 0..4 {
+            clif(|e, object, value| {
+                let address = e.address(object);
+                let slot = match kind {
+                    0 => Slot::Field { object, offset: 8 },
+                    1 => Slot::Element { array: object, offset: value },
+                    2 => Slot::Global { address, offset: 16 },
+                    _ => Slot::Table { address },
+                };
+                emit(e, &AccessSite { slot, ..field(object, known) }, value);
+            });
+        }
+    }
 }

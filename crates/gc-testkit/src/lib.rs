@@ -38,7 +38,7 @@ mod shadow;
 mod shrink;
 mod types;
 
-pub use emitted::clif;
+pub use emitted::{clif, field, for_each_site};
 pub use failure::{Check, Failure};
 pub use generate::random;
 pub use isolate::catching;

@@ -2,16 +2,10 @@
 
 use super::*;
 use crate::compiler::DrcCompiler;
-use gc_api::ir::Value;
-use gc_testkit::clif;
+use gc_testkit::{clif, field, for_each_site};
 
 fn deferred() -> DrcCompiler {
     DrcCompiler::new(&options("drc:counting=deferred:cycles=none"))
-}
-
-fn field(object: Value, known: StaticRef) -> AccessSite {
-    let slot = Slot::Field { object, offset: 8 };
-    AccessSite { slot, old: known, new: known, freshness: Freshness::Unknown, null_check: true }
 }
 
 fn calls(clif: &str) -> usize {
@@ -23,22 +17,10 @@ const I31: StaticRef = StaticRef { null: true, i31: true, object: false };
 
 #[test]
 fn barriers_are_valid_for_every_slot_and_type() {
-    for known in [StaticRef::UNKNOWN, OBJECT, I31, StaticRef::NULL, StaticRef { null: true, ..OBJECT }] {
-        for kind in 0..4 {
-            clif(|e, object, value| {
-                let address = e.address(object);
-                let slot = match kind {
-                    0 => Slot::Field { object, offset: 8 },
-                    1 => Slot::Element { array: object, offset: value },
-                    2 => Slot::Global { address, offset: 16 },
-                    _ => Slot::Table { address },
-                };
-                let site = AccessSite { slot, ..field(object, known) };
-                deferred().write(e, &site, value);
-                deferred().read(e, &site);
-            });
-        }
-    }
+    for_each_site(|e, site, value| {
+        deferred().write(e, site, value);
+        deferred().read(e, site);
+    });
 }
 
 #[test]
