@@ -1,7 +1,7 @@
 //! Small functions are translated where they are called (`Config::inline_calls`), and short loops several times over
 //! (`Config::unroll_loops`): nothing but time may tell.
 
-use engine::{Config, Emit, Engine, Instance, Module, Store, Val, Zeal};
+use engine::{Config, Emit, Engine, Instance, Module, Store, TableInit, Val, Zeal};
 use gleaner::collectors::COLLECTORS;
 
 const PROGRAM: &str = r#"(module $m
@@ -76,6 +76,69 @@ const PROGRAM: &str = r#"(module $m
     (if (i32.gt_u (local.get $x) (i32.const 1))
       (then (return (i32.add (local.get $x) (i32.shl (struct.get $pair $n (local.get $list)) (i32.const 8))))))
     (i32.add (local.get $x) (struct.get $pair $n (struct.get $pair $a (local.get $list)))))
+
+  ;; Tables that nothing changes: of each type that is called there are few functions in them.
+  (type $unary (func (param i32) (result i32)))
+  (type $make (sub (func (param i32 (ref null $pair)) (result (ref null $pair)))))
+  (type $make_one (sub $make (func (param i32 (ref null $pair)) (result (ref $pair)))))
+  (table $few 12 funcref)
+  (elem (table $few) (i32.const 0) func $half $note $load $deep)
+  (elem (table $few) (i32.const 5) func $make $make_one $never $nothing $never_returns $many)
+  (func $make (type $make) (if (result (ref null $pair)) (local.get 0) (then (call $new (local.get 0) (local.get 1))) (else (local.get 1))))
+  (func $make_one (type $make_one) (call $new (call $note (local.get 0)) (local.get 1)))
+  (func $nothing)
+  (func $never_returns (param i64) (result i64) (throw $odd (i32.wrap_i64 (local.get 0))))
+  (func $many (param f64) (result f64 i32) (f64.neg (local.get 0)) (i32.const 3))
+  (table $itself 1 (ref null $unary))
+  (elem (table $itself) (i32.const 0) (ref null $unary) (ref.func $down))
+  (func $down (type $unary)
+    (if (result i32) (i32.eqz (local.get 0))
+      (then (i32.const 0))
+      (else (i32.add (call_indirect $itself (type $unary) (i32.sub (local.get 0) (i32.const 1)) (i32.const 0)) (local.get 0)))))
+  ;; Five of a type are not few; a table that is exported is not as it was.
+  (table $five 5 funcref)
+  (elem (table $five) (i32.const 0) func $half $note $load $deep $down)
+  (table $seen (export "seen") 5 funcref)
+  (elem (table $seen) (i32.const 0) func $half $note)
+
+  (func $few (export "few") (param i32) (result i32)
+    (i32.add (call $note (i32.const 5))
+      (call_indirect $few (type $unary) (call $note (i32.const 6)) (i32.and (local.get 0) (i32.const 15)))))
+  (func $fews (export "fews") (param i32) (result i32)
+    (i32.add (local.get 0)
+      (call_indirect $few (type $unary) (i32.sub (i32.const 0) (local.get 0)) (i32.and (i32.shl (local.get 0) (i32.const 1)) (i32.const 15)))))
+  (func (export "makes") (param $n i32) (result i32)
+    (local $list (ref null $pair))
+    (loop $again
+      (local.set $list
+        (call_indirect $few (type $make) (local.get $n)
+          (call_indirect $few (type $make_one) (i32.const 3) (local.get $list) (i32.const 6))
+          (i32.add (i32.const 5) (i32.and (local.get $n) (i32.const 1)))))
+      (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+      (br_if $again (i32.gt_s (local.get $n) (i32.const 0))))
+    (call $sum (local.get $list)))
+  (func (export "threw") (param i32) (result i32)
+    (block $caught (result i32)
+      (try_table (catch $odd $caught)
+        (return (i32.sub (i32.const 100) (call_indirect $few (type $unary) (i32.add (local.get 0) (i32.const 1)) (i32.const 0)))))
+      (unreachable)))
+  ;; The first of two does not return, with an operand below.
+  (func $void (export "void") (param i32) (result i32)
+    (local.get 0)
+    (call_indirect $few (i32.add (i32.const 7) (i32.ne (local.get 0) (i32.const 2))))
+    (i32.add (i32.const 1)))
+  (func (export "lost") (param i32) (result i32)
+    (local.get 0)
+    (if (i32.gt_u (local.get 0) (i32.const 1))
+      (then (drop (call_indirect $few (param i64) (result i64) (i64.const 7) (i32.const 9)))))
+    (i32.add (i32.const 1)))
+  (func $one (export "many") (param i32) (result i32)
+    (call_indirect $few (param f64) (result f64 i32) (f64.convert_i32_s (local.get 0)) (i32.const 10))
+    (local.set 0)
+    (i32.mul (i32.trunc_f64_s) (local.get 0)))
+  (func $downs (export "downs") (param i32) (result i32) (call_indirect $itself (type $unary) (local.get 0) (i32.const 0)))
+  (func $fives (export "fives") (param i32) (result i32) (call_indirect $five (type $unary) (local.get 0) (i32.const 4)))
+  (func $seens (export "seens") (param i32) (result i32) (call_indirect $seen (type $unary) (local.get 0) (local.get 0)))
 
   ;; Arguments are evaluated in order, before the body.
   (func (export "order") (param i32) (result i32)
@@ -186,9 +249,10 @@ const PROGRAM: &str = r#"(module $m
   (func (export "null") (param i32) (result i32)
     (call $first (if (result (ref null $pair)) (local.get 0) (then (call $new (i32.const 5) (ref.null none))) (else (ref.null none))))))"#;
 
-const EXPORTS: [&str; 20] = [
+const EXPORTS: [&str; 30] = [
     "order", "thrown", "escapes", "early", "locals", "never", "divide", "objects", "walks", "once", "falls", "parity",
-    "bounds", "null", "mix", "nulls", "caught", "straight", "numbers", "spins",
+    "bounds", "null", "mix", "nulls", "caught", "straight", "numbers", "spins", "few", "fews", "makes", "threw",
+    "void", "lost", "many", "downs", "fives", "seens",
 ];
 
 /// What each export does with each argument: its result or its error, which has a backtrace, the fuel that is left, and what stands in
@@ -225,6 +289,8 @@ fn nothing_but_time_tells() {
             ("inlined", config().unroll_loops(false)),
             ("both", config()),
             ("both with zeal", config().zeal(zeal)),
+            ("both with caches of calls", config().call_indirect_cache(true)),
+            ("both with tables made at once", config().table_init(TableInit::Eager)),
         ] {
             for (found, expected) in outcomes(config).iter().zip(&expected) {
                 assert_eq!(found, expected, "{}, {what}", collector.info.name);
@@ -258,6 +324,25 @@ fn what_is_expected_is_so() {
         ("numbers 6:", "I32(21)"),
         ("spins 0:", "I32(0)"),
         ("spins 1:", "all fuel is consumed"),
+        ("few 0:", "I32(8)"),
+        ("few 1:", "I32(11)"),
+        ("few 6:", "indirect call type mismatch"),
+        ("few 2:", "I32(5)"),
+        ("fews 2:", "uninitialized element"),
+        ("fews 6:", "undefined element"),
+        ("makes 6:", "I32(39)"),
+        ("threw 2:", "I32(3)"),
+        ("threw 1:", "I32(99)"),
+        ("void 1:", "I32(2)"),
+        ("void 2:", "unreachable"),
+        ("lost 1:", "I32(2)"),
+        ("lost 2:", "uncaught exception"),
+        ("many 6:", "I32(-18)"),
+        ("downs 6:", "I32(21)"),
+        ("downs 40:", "I32(820)"),
+        ("fives 6:", "I32(21)"),
+        ("seens 0:", "I32(0)"),
+        ("seens 2:", "uninitialized element"),
     ] {
         assert!(of(what).contains(part), "{}", of(what));
     }
@@ -265,6 +350,8 @@ fn what_is_expected_is_so() {
     for (what, names) in [
         ("divide 0:", &["m!$divide", "m!$deep", "m!$divide"][..]),
         ("bounds 2:", &["m!$load", "m!$bounds"]),
+        ("fews 1:", &["m!$load", "m!$fews"]),
+        ("void 2:", &["m!$never", "m!$void"]),
         ("null 0:", &["m!$first", "m!$null"]),
         ("never 1:", &["m!$never", "m!$never"]),
         ("falls 2:", &["m!$divide", "m!$fall", "m!$fall", "m!$fall", "m!$falls"]),
@@ -277,14 +364,20 @@ fn what_is_expected_is_so() {
 
 #[test]
 fn calls_of_small_functions_are_gone_unless_they_are_wanted() {
-    let calls = |of: &str, inline| {
+    let count = |what: &str, of: &str, inline| {
         let config = Config::new(COLLECTORS[0].with(&Default::default()).unwrap()).inline_calls(inline);
         let engine = Engine::with_config(config).unwrap();
         let text = Module::emit(&engine, PROGRAM, Emit::Clif, |_, name| name == Some(of)).unwrap().remove(0).1;
-        text.lines().filter(|line| line.trim_start().contains("call fn")).count()
+        text.matches(what).count()
     };
+    let calls = |of, inline| count("call fn", of, inline);
     assert_eq!((calls("deep", false), calls("deep", true)), (2, 0));
     assert_eq!((calls("onces", false), calls("onces", true)), (1, 0), "called from one place only");
+    // Each has another, to the runtime, where an element of the table is not made yet.
+    let indirect = |of| (count("call_indirect", of, false), count("call_indirect", of, true));
+    assert_eq!((indirect("one"), indirect("void")), ((2, 1), (2, 1)), "one or two functions have the type");
+    assert_eq!(indirect("fives"), (2, 2), "five functions do");
+    assert_eq!(indirect("seens"), (2, 2), "the host may have changed the table");
 }
 
 /// Functions that every call took in are not compiled, unless something else can reach them; and they are validated.

@@ -181,7 +181,12 @@ fn offsets_are_those_of_instructions_in_the_file() {
         (func $indirect (nop) (call $trap))
         (func $divide (drop (i32.div_u (i32.const 1) (i32.const 0))))
         (func (export "run") (call_indirect (type $t) (i32.const 0)))
-        (func (export "divide") (drop (i32.const 5)) (call $divide)))"#;
+        (func (export "divide") (drop (i32.const 5)) (call $divide))
+        ;; Behind branches, of which Cranelift makes conditional traps.
+        (global $yes (mut i32) (i32.const 1))
+        (func (export "then") (if (global.get $yes) (then unreachable)))
+        (func (export "around") (block (br_if 0 (i32.eqz (global.get $yes))) (unreachable)))
+        (func (export "inlined") (if (i32.eqz (global.get $yes)) (then (nop)) (else (call $trap)))))"#;
     let binary = wat::parse_str(text).unwrap();
     let module = Module::from_binary(store.engine(), &binary).unwrap();
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
@@ -193,6 +198,11 @@ fn offsets_are_those_of_instructions_in_the_file() {
     assert_eq!(opcodes(&run), [unreachable, call, call_indirect]);
     let (divide, _) = backtrace(&mut store, instance, "divide", Trap::IntegerDivideByZero);
     assert_eq!(opcodes(&divide), [div_u, call]);
+    for (name, frames) in [("then", &[unreachable][..]), ("around", &[unreachable]), ("inlined", &[unreachable, call])]
+    {
+        let (trapped, text) = backtrace(&mut store, instance, name, Trap::Unreachable);
+        assert_eq!(opcodes(&trapped), frames, "{name}: {text}");
+    }
     // Each is a line: number, offset in hexadecimal, module, name.
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(&lines[..2], ["wasm trap: unreachable", "wasm backtrace:"]);

@@ -1,4 +1,5 @@
-//! Which tables nothing can change once the instance is made, so that calls through them may rely on what they found before.
+//! Which tables nothing can change once the instance is made, so that calls through them may rely on what they hold, and
+//! on what they found before.
 //!
 //! A table can be changed by its module's instructions (`table.set`, `table.grow`, `table.fill`, and `table.copy` and
 //! `table.init` that write to it), by whoever imports it, by whom it is imported from, and by the host, who gets it as
@@ -10,12 +11,14 @@
 
 use crate::info::{ConstExpr, ConstOp, ElementItems, ExternKind, FixedTable, FixedTables, ModuleInfo, SegmentMode};
 use crate::parse::FEATURES;
+use gc_api::TypeIndex;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use wasmparser::{BinaryReader, BinaryReaderError, FunctionBody, Operator};
 
-/// Finds the fixed tables of the module `bytes`, and the calls through them. Linear in the size of the code.
-pub fn find(info: &ModuleInfo, bytes: &[u8]) -> FixedTables {
-    search(info, bytes).unwrap_or_default()
+/// Finds the fixed tables of the module `bytes`, and with `calls` the calls through them. Linear in the size of the code.
+pub fn find(info: &ModuleInfo, bytes: &[u8], calls: bool) -> FixedTables {
+    search(info, bytes, calls).unwrap_or_default()
 }
 
 /// Why no table is fixed: a body is not valid.
@@ -27,7 +30,7 @@ impl From<BinaryReaderError> for Invalid {
     }
 }
 
-fn search(info: &ModuleInfo, bytes: &[u8]) -> Result<FixedTables, Invalid> {
+fn search(info: &ModuleInfo, bytes: &[u8], calls: bool) -> Result<FixedTables, Invalid> {
     let candidates = info.tables.iter().zip(0..);
     let mut fixed: Vec<bool> =
         candidates.map(|(ty, index)| index >= info.imported_tables && !ty.element.is_gc_ref() && !ty.is_64).collect();
@@ -51,6 +54,14 @@ fn search(info: &ModuleInfo, bytes: &[u8]) -> Result<FixedTables, Invalid> {
     if !fixed.contains(&true) {
         return Err(Invalid);
     }
+    let sites = if calls { call_sites(info, bytes, &fixed)? } else { Vec::new() };
+    let tables = fixed.iter().enumerate();
+    let tables = tables.map(|(table, fixed)| fixed.then(|| FixedTable { holds: possible_funcs(info, table as u32) }));
+    Ok(FixedTables { tables: tables.collect(), sites })
+}
+
+/// Numbers the calls through fixed tables, as [`FixedTables::sites`] has them.
+fn call_sites(info: &ModuleInfo, bytes: &[u8], fixed: &[bool]) -> Result<Vec<u32>, Invalid> {
     let mut sites = Vec::with_capacity(info.bodies.len() + 1);
     let mut count = 0u32;
     for body in &info.bodies {
@@ -63,9 +74,7 @@ fn search(info: &ModuleInfo, bytes: &[u8]) -> Result<FixedTables, Invalid> {
         })?;
     }
     sites.push(count);
-    let tables = fixed.iter().enumerate();
-    let tables = tables.map(|(table, fixed)| fixed.then(|| FixedTable { holds: possible_types(info, table as u32) }));
-    Ok(FixedTables { tables: tables.collect(), sites })
+    Ok(sites)
 }
 
 const CALL_INDIRECT: u8 = 0x11;
@@ -94,8 +103,8 @@ fn each_operator(
     Ok(operators.finish()?)
 }
 
-/// The types of the functions that a fixed table may hold; `None` when they are not all known.
-fn possible_types(info: &ModuleInfo, table: u32) -> Option<Box<[u32]>> {
+/// The functions that a fixed table may hold; `None` when they are not all known.
+fn possible_funcs(info: &ModuleInfo, table: u32) -> Option<BTreeMap<TypeIndex, Vec<u32>>> {
     let mut funcs = Vec::new();
     let init = info.table_inits[(table - info.imported_tables) as usize].as_ref();
     init.into_iter().try_for_each(|expr| add_func(expr, &mut funcs))?;
@@ -109,11 +118,13 @@ fn possible_types(info: &ModuleInfo, table: u32) -> Option<Box<[u32]>> {
             (SegmentMode::Passive | SegmentMode::Declared, _) => {}
         }
     }
-    let types: Option<Vec<u32>> = funcs.iter().map(|func| info.funcs.get(*func as usize).copied()).collect();
-    let mut types = types?;
-    types.sort_unstable();
-    types.dedup();
-    Some(types.into())
+    funcs.sort_unstable();
+    funcs.dedup();
+    let mut by_type = BTreeMap::<TypeIndex, Vec<u32>>::new();
+    for func in funcs {
+        by_type.entry(*info.funcs.get(func as usize)?).or_default().push(func);
+    }
+    Some(by_type)
 }
 
 /// Adds the function that an expression gives, if it gives one rather than null; `None` when that is not known.

@@ -3,6 +3,7 @@
 use crate::types::{FuncType, GlobalType, MemoryType, ModuleTypes, RefType, TableType};
 use crate::vm::Offsets;
 use gc_api::TypeIndex;
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -77,15 +78,15 @@ pub struct FixedTables {
     /// By table; empty when none is fixed.
     pub tables: Vec<Option<FixedTable>>,
     /// By defined function, the number of its first `call_indirect` through such a table; at the end the number of all.
-    /// Unreachable ones count, but are not compiled.
+    /// Unreachable ones count, but are not compiled. Empty when calls have no caches.
     pub sites: Vec<u32>,
 }
 
 /// A table that nothing can change.
 #[derive(Debug)]
 pub struct FixedTable {
-    /// The types of the functions that it may hold, beside nulls; `None` when they are not known.
-    pub holds: Option<Box<[TypeIndex]>>,
+    /// The functions that it may hold beside nulls, by their types; `None` when they are not known.
+    pub holds: Option<BTreeMap<TypeIndex, Vec<u32>>>,
 }
 
 impl ModuleInfo {

@@ -49,7 +49,8 @@ pub struct Config {
     pub observe_allocations: bool,
     /// When the function references in tables are made.
     pub table_init: TableInit,
-    /// Whether small functions are translated where they are called.
+    /// Whether small functions are translated where they are called: directly, or through a table that nothing can change and in
+    /// which few have the type.
     pub inline_calls: bool,
     /// Whether several iterations of short loops are translated one behind the other.
     pub unroll_loops: bool,

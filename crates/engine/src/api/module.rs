@@ -355,12 +355,14 @@ fn trampoline_types(engine: &Engine, types: impl Iterator<Item = TypeIndex>) -> 
 /// A module's declarations, with what the engine's options want to know of its code.
 fn parsed(engine: &Engine, bytes: &[u8]) -> Result<Parsed> {
     let mut parsed = parse(bytes, engine.registry())?;
-    if engine.config().call_indirect_cache {
+    let options = &engine.compiler().options;
+    if options.call_caches || options.inlines() {
         let info = &mut parsed.info;
-        let found = fixed_tables::find(info, bytes);
-        if info.offsets.add_call_caches(found.sites.last().copied().unwrap_or(0)) {
-            info.fixed_tables = found;
+        let mut found = fixed_tables::find(info, bytes, options.call_caches);
+        if !info.offsets.add_call_caches(found.sites.last().copied().unwrap_or(0)) {
+            found.sites.clear();
         }
+        info.fixed_tables = found;
     }
     Ok(parsed)
 }

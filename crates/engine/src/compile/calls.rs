@@ -10,6 +10,7 @@ use cranelift_codegen::ir::{
     self, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, InstBuilder, SigRef, TrapCode, Value,
 };
 use gc_api::{Region, TypeIndex};
+use std::collections::BTreeMap;
 use wasmparser::Operator;
 
 /// What a call goes to.
@@ -129,7 +130,7 @@ impl Translator<'_, '_> {
 
     /// Where in the instance's record the next `call_indirect` keeps what it called last: for a table that nothing can change, if
     /// the engine's options want that.
-    fn call_cache(&mut self, table: u32) -> Option<i32> {
+    pub(super) fn call_cache(&mut self, table: u32) -> Option<i32> {
         let info = self.env.info;
         info.fixed_tables.tables.get(table as usize)?.as_ref()?;
         // As many have been counted as there are calls.
@@ -186,14 +187,17 @@ impl Translator<'_, '_> {
         self.func_target(func, null_trap)
     }
 
+    /// The functions that a table may hold, by their types, if nothing can change it.
+    pub(super) fn table_holds(&self, table: u32) -> Option<&BTreeMap<TypeIndex, Vec<u32>>> {
+        self.env.info.fixed_tables.tables.get(table as usize)?.as_ref()?.holds.as_ref()
+    }
+
     /// Whether every function in a table has type `expected`: by the elements' type, or because nothing can change the
     /// table and its segments have no other functions.
     fn always_matches(&self, table: u32, element: RefType, expected: TypeIndex) -> bool {
-        let (info, registry) = (self.env.info, &self.env.compiler.registry);
-        let fixed = info.fixed_tables.tables.get(table as usize).and_then(Option::as_ref);
-        let holds = fixed.and_then(|table| table.holds.as_deref());
+        let registry = &self.env.compiler.registry;
         registry.heap_matches(element.heap, HeapType::ConcreteFunc(expected))
-            || holds.is_some_and(|types| types.iter().all(|ty| registry.is_subtype(*ty, expected)))
+            || self.table_holds(table).is_some_and(|types| types.keys().all(|ty| registry.is_subtype(*ty, expected)))
     }
 
     fn call_ref(&mut self, type_index: u32, operand: RefType, tail: Tail) {

@@ -8,18 +8,30 @@
 //!
 //! Bodies are taken that are short, or not long and called from one place only; and have neither handlers nor tail calls. A function
 //! that calls itself is taken into itself, too. What a function takes in is bounded, so that a module's code grows by a factor at most.
+//!
+//! A call through a table that nothing can change, in which few functions have the type that it wants, is for one of these. If
+//! they are short, all of them are taken in, behind a comparison each:
+//!
+//! ```text
+//! f = element of the table, within its bounds     if f == the first:  its body
+//!                                                 if f == the second: its body
+//!                                                 trap: f is null, or of another type
+//! ```
 
 use super::translate::{Translator, call_sites};
-use super::{CompileError, Compiler, OptLevel};
+use super::{CompileError, Compiler};
 use crate::info::{ModuleInfo, Origin};
 use crate::limits;
 use crate::types::CompositeType;
-use cranelift_codegen::ir;
+use crate::vm::{NULL_ELEMENT, VMFuncRef, trap_codes};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{self, InstBuilder, Value};
+use gc_api::TypeIndex;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use wasmparser::{BinaryReader, FuncToValidate, FunctionBody, Operator, ValidatorResources};
 
-/// Bytes of the longest body that is inlined wherever it is called.
+/// Bytes of the longest body that is inlined wherever it is called, and of all bodies that are where a table is called through.
 const SHORT: usize = 100;
 /// Bytes of the longest body that is inlined if one place in the module calls it.
 const LONGEST: usize = 400;
@@ -29,6 +41,8 @@ const MOST_LOCALS: u64 = 16;
 const DEEPEST: usize = 4;
 /// How often a function is taken into its own body, one within the other.
 const MOST_RECURSION: usize = 2;
+/// Functions that a call through a table may be for, where they are inlined.
+const MOST_TARGETS: usize = 4;
 /// Bytes of bodies that a function may take in, unless it is twice as long itself: then half as many as it has.
 const LEAST_BUDGET: usize = 800;
 
@@ -47,8 +61,7 @@ impl<'m> Inlining<'m> {
         bytes: &'m [u8],
         funcs: &[FuncToValidate<ValidatorResources>],
     ) -> Inlining<'m> {
-        let wanted = compiler.options.inline_calls && compiler.options.opt_level != OptLevel::None;
-        if !wanted {
+        if !compiler.options.inlines() {
             return Inlining { bytes, candidates: Vec::new() };
         }
         let calls: Vec<AtomicU32> = funcs.iter().map(|_| AtomicU32::new(0)).collect();
@@ -159,15 +172,104 @@ impl Translator<'_, '_> {
     /// Which of the module's own functions this instruction calls, if it is to be inlined.
     pub(super) fn inlines(&self, op: &Operator<'_>) -> Option<usize> {
         let Operator::Call { function_index } = *op else { return None };
-        let info = self.env.info;
-        let defined = function_index.checked_sub(info.imported_funcs)? as usize;
-        self.inlining.get(defined)?;
-        let inlined = &self.inlined;
-        let recursion =
-            inlined.chain.iter().map(|(known, _)| *known).chain([self.defined]).filter(|known| *known == defined);
+        let defined = self.may_inline(function_index)?;
+        self.fits(&[defined]).then_some(defined)
+    }
+
+    /// Which of the module's own functions this instruction may call through a table, if they are to be inlined. All others there
+    /// have types that it does not want.
+    pub(super) fn inlines_one_of(&self, op: &Operator<'_>) -> Option<Vec<usize>> {
+        let Operator::CallIndirect { type_index, table_index } = *op else { return None };
+        let (holds, registry) = (self.table_holds(table_index)?, &self.env.compiler.registry);
+        let expected = self.env.info.types.get(type_index);
+        let types = if registry.get(expected).is_final { expected..=expected } else { 0..=TypeIndex::MAX };
+        let mut found = Vec::new();
+        for (_, funcs) in holds.range(types).filter(|(ty, _)| registry.is_subtype(**ty, expected)) {
+            if found.len() + funcs.len() > MOST_TARGETS {
+                return None;
+            }
+            found.extend(funcs.iter().map(|func| self.may_inline(*func)).collect::<Option<Vec<usize>>>()?);
+        }
+        let bytes: usize = found.iter().map(|defined| self.env.info.bodies[*defined].len()).sum();
+        (!found.is_empty() && bytes <= SHORT && self.fits(&found)).then_some(found)
+    }
+
+    /// The number of a function among the module's own, if it may be inlined.
+    fn may_inline(&self, index: u32) -> Option<usize> {
+        let defined = index.checked_sub(self.env.info.imported_funcs)? as usize;
+        self.inlining.get(defined).map(|_| defined)
+    }
+
+    /// Whether there is room for these bodies here.
+    fn fits(&self, bodies: &[usize]) -> bool {
+        let (info, inlined) = (self.env.info, &self.inlined);
         let budget = (info.bodies[self.defined].len() / 2).max(LEAST_BUDGET);
-        let fits = inlined.bytes + info.bodies[defined].len() <= budget && self.values() < limits::CODE_VALUES.max / 4;
-        (fits && inlined.chain.len() < DEEPEST && recursion.count() <= MOST_RECURSION).then_some(defined)
+        let bytes: usize = bodies.iter().map(|defined| info.bodies[*defined].len()).sum();
+        let often = |defined: &usize| {
+            let chain = inlined.chain.iter().map(|(known, _)| *known).chain([self.defined]);
+            chain.filter(|known| known == defined).count() > MOST_RECURSION
+        };
+        inlined.bytes + bytes <= budget
+            && self.values() < limits::CODE_VALUES.max / 4
+            && inlined.chain.len() < DEEPEST
+            && !bodies.iter().any(often)
+    }
+
+    /// Translates the bodies of the functions that a call through a table may be for, in place of the call.
+    pub(super) fn inline_one_of(&mut self, op: &Operator<'_>, callees: &[usize]) -> Result<(), CompileError> {
+        let Operator::CallIndirect { type_index, table_index } = *op else { unreachable!("asked before") };
+        // It is counted, whether or not it has a use.
+        self.call_cache(table_index);
+        let info = self.env.info;
+        let index = self.pop();
+        let func = self.func_element(table_index, index, trap_codes::INDIRECT_OUT_OF_BOUNDS);
+        let bodies: Vec<ir::Block> = callees.iter().map(|callee| self.is_own(func, *callee)).collect();
+        if info.tables[table_index as usize].element.nullable {
+            let null = self.b.ins().icmp_imm_u(IntCC::UnsignedLessThanOrEqual, func, NULL_ELEMENT as i64);
+            self.b.ins().trapnz(null, trap_codes::INDIRECT_CALL_TO_NULL);
+        }
+        self.b.ins().trap(trap_codes::BAD_SIGNATURE);
+
+        let ty = self.func_type(info.types.get(type_index));
+        let args = self.pop_n(ty.params.len());
+        let done = self.block_with(&ty.results);
+        let (position, below) = (self.inlined.position, std::mem::take(&mut self.stack));
+        let mut returns = false;
+        for (callee, body) in callees.iter().zip(bodies) {
+            self.b.switch_to_block(body);
+            self.reachable = true;
+            self.stack.extend_from_slice(&args);
+            self.inlined.position = position;
+            self.inline(*callee)?;
+            if self.reachable {
+                returns = true;
+                self.passed += ty.results.len() as u64;
+                let results = self.pop_n(ty.results.len());
+                self.jump(done, &results);
+            }
+        }
+        self.b.seal_block(done);
+        (self.stack, self.reachable) = (below, returns);
+        match returns {
+            true => self.enter(done),
+            false => self.unreachable(),
+        }
+        Ok(())
+    }
+
+    /// A block that is entered if `func` is a reference to this one of the module's own functions. Goes on where it is another.
+    fn is_own(&mut self, func: Value, defined: usize) -> ir::Block {
+        let info = self.env.info;
+        let position = info.escaping[&(info.imported_funcs + defined as u32)];
+        let at = info.offsets.func_refs + position * VMFuncRef::SIZE as u32;
+        let own = self.b.ins().iadd_imm_u(self.env.vmctx, at as i64);
+        let is_own = self.b.ins().icmp(IntCC::Equal, func, own);
+        let (body, others) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(is_own, body, &[], others, &[]);
+        self.b.seal_block(body);
+        self.b.seal_block(others);
+        self.b.switch_to_block(others);
+        body
     }
 
     /// Translates the body of a function in place of a call to it.

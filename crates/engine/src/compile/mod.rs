@@ -30,6 +30,7 @@ mod table;
 mod threading;
 mod trampoline;
 mod translate;
+mod traps;
 mod unroll;
 mod widen;
 
@@ -100,6 +101,11 @@ pub struct CompileOptions {
 }
 
 impl CompileOptions {
+    /// Whether small functions are translated where they are called.
+    pub fn inlines(&self) -> bool {
+        self.inline_calls && self.opt_level != OptLevel::None
+    }
+
     /// The options that change code, with their values: code is of use only where they are the same.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         // Every option must be looked at here.

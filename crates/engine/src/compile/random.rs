@@ -4,7 +4,7 @@ use super::threading::{destinations, low_bits};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, Function, InstBuilder, InstructionData, MemFlagsData, Opcode, Signature, Value,
+    AbiParam, Block, BlockArg, Function, InstBuilder, InstructionData, MemFlagsData, Opcode, Signature, TrapCode, Value,
 };
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_codegen::settings::{self, Flags};
@@ -110,11 +110,12 @@ pub fn random_function(random: &mut Random) -> Function {
             let args: Vec<BlockArg> = (0..counts[to]).map(|_| BlockArg::Value(pick(random, &here))).collect();
             (blocks[to], args)
         });
-        match random.below(8) {
+        match random.below(9) {
             0 => {
                 let value = pick(random, &here);
                 b.ins().return_(&[value]);
             }
+            8 => _ = b.ins().trap(TrapCode::unwrap_user(1 + i as u8)),
             1..4 => _ = b.ins().jump(yes, &yes_args),
             _ => {
                 let condition = pick(random, &here);
@@ -153,6 +154,11 @@ pub fn same(before: &Function, after: &Function, name: &str) -> usize {
     returned
 }
 
+/// What stands for a trap among what is returned.
+fn trapped(code: TrapCode) -> u64 {
+    1 << 32 | u64::from(code.as_raw().get())
+}
+
 /// What a function returns, after at most so many blocks; with the products that it came to.
 fn run(func: &Function, args: [u64; 2]) -> (Vec<u64>, Option<u64>) {
     let mut products = Vec::new();
@@ -162,7 +168,7 @@ fn run(func: &Function, args: [u64; 2]) -> (Vec<u64>, Option<u64>) {
     let mut block = entry;
     // A decision fewer is a block fewer: products count, and what goes round without one is stopped.
     for _ in 0..2_000 {
-        let mut next = None;
+        let (mut next, before) = (None, products.len());
         for inst in func.layout.block_insts(block) {
             let get = |value: Value| values[&func.dfg.resolve_aliases(value)];
             let go = |i: usize| {
@@ -204,6 +210,17 @@ fn run(func: &Function, args: [u64; 2]) -> (Vec<u64>, Option<u64>) {
                 InstructionData::Brif { arg, .. } => {
                     next = Some(go(usize::from(get(arg) == 0)));
                     break;
+                }
+                // What the block has computed nobody sees.
+                InstructionData::Trap { code, .. } => {
+                    products.truncate(before);
+                    return (products, Some(trapped(code)));
+                }
+                InstructionData::CondTrap { opcode, arg, code } => {
+                    if (get(arg) != 0) == (opcode == Opcode::Trapnz) {
+                        return (products, Some(trapped(code)));
+                    }
+                    continue;
                 }
                 InstructionData::MultiAry { .. } => return (products, Some(get(func.dfg.inst_args(inst)[0]))),
                 ref other => panic!("{other:?}"),

@@ -8,7 +8,7 @@ use super::control::Frame;
 use super::env::FuncEnv;
 use super::inline::{Inlined, Inlining};
 use super::simd::vector_constant;
-use super::{CompileError, Compiler, OptLevel, clif_type, is_gc, safepoints, threading};
+use super::{CompileError, Compiler, OptLevel, clif_type, is_gc, safepoints, threading, traps};
 use crate::info::{ModuleInfo, Origin};
 use crate::limits::{self, Limit};
 use crate::types::{CompositeType, FuncType, HeapType, RefType, ValType};
@@ -82,6 +82,7 @@ pub(super) fn translate(
     b.finalize(compiler.isa.frontend_config());
     if compiler.options.opt_level == OptLevel::Speed {
         threading::thread_jumps(&mut context.func);
+        traps::branches_to_traps(&mut context.func);
     }
     safepoints::spill_references(&mut context.func, &env.references);
     if is_small_leaf(&context.func) {
@@ -221,6 +222,9 @@ impl Translator<'_, '_> {
         }
         if let Some(callee) = self.inlines(op) {
             return self.inline(callee);
+        }
+        if let Some(callees) = self.inlines_one_of(op) {
+            return self.inline_one_of(op, &callees);
         }
         let translated = self.numeric_operator(op)
             || self.memory_operator(op)

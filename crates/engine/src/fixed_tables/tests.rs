@@ -35,7 +35,7 @@ const SAMPLE: &str = r#"(module
 
 fn find_in(bytes: &[u8]) -> Option<(ModuleInfo, FixedTables)> {
     let info = parse(bytes, &TypeRegistry::new().unwrap()).ok()?.info;
-    let found = find(&info, bytes);
+    let found = find(&info, bytes, true);
     Some((info, found))
 }
 
@@ -45,12 +45,14 @@ fn a_table_is_fixed_if_nothing_can_change_it() {
     let fixed: Vec<usize> = (0..info.tables.len()).filter(|i| found.tables[*i].is_some()).collect();
     // `$fixed`, `$known` and `$copied_from`.
     assert_eq!(fixed, [1, 2, 8]);
-    let holds = |table: usize| found.tables[table].as_ref().unwrap().holds.as_deref();
-    assert_eq!(holds(1).unwrap().len(), 2);
-    assert_eq!(holds(2).unwrap(), [info.funcs[0]]);
+    let holds = |table: usize| found.tables[table].as_ref().unwrap().holds.as_ref();
+    let (f, g, set) = (0, 1, 2);
+    assert_eq!(*holds(1).unwrap(), [(info.funcs[f], vec![0]), (info.funcs[set], vec![2])].into());
+    assert_eq!(*holds(2).unwrap(), [(info.funcs[g], vec![0, 1])].into());
     assert_eq!(holds(8), None, "a global's value is not known");
     let calls = found.sites.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<_>>();
     assert_eq!(calls, [0, 0, 0, 0, 0, 0, 0, 0, 2]);
+    assert!(find(&info, &wat::parse_str(SAMPLE).unwrap(), false).sites.is_empty(), "they were not asked for");
 }
 
 #[test]
@@ -59,12 +61,12 @@ fn a_body_that_cannot_be_read_fixes_nothing() {
     let (mut info, _) = find_in(&bytes).unwrap();
     let last = info.bodies.len() - 1;
     info.bodies[last].end -= 1;
-    assert!(find(&info, &bytes).tables.is_empty(), "a body without its end");
+    assert!(find(&info, &bytes, true).tables.is_empty(), "a body without its end");
     info.bodies[last] = bytes.len() - 1..bytes.len() + 1;
-    assert!(find(&info, &bytes).tables.is_empty(), "a body outside the binary");
+    assert!(find(&info, &bytes, true).tables.is_empty(), "a body outside the binary");
     let (mut info, _) = find_in(&bytes).unwrap();
     info.tables.truncate(2);
-    assert!(find(&info, &bytes).tables.is_empty(), "a table that is not there");
+    assert!(find(&info, &bytes, true).tables.is_empty(), "a table that is not there");
 }
 
 /// The tables that a valid module's instructions write to, by another way.
