@@ -1,6 +1,6 @@
 //! The same module under every collector of Gleaner's and under Wasmtime.
 //!
-//! `wasm-smith` makes a module that exports everything it has (or a module is given). Every exported function is called in turn,
+//! `wasm-smith` makes a module that exports everything it has, or some of it (or a module is given). Every exported function is called in turn,
 //! with arguments that a seed decides; then the host looks at every global, memory and table. What must be the same everywhere:
 //! 1. whether the module can be instantiated, and if not, why;
 //! 2. the results of each call, or the kind of its trap, or the exception;

@@ -181,11 +181,12 @@ impl Translator<'_, '_> {
             }
         }
         self.push_body_frame();
+        let mut operators = body.get_operators_reader()?;
         // Instructions are counted as if there had been a call.
         if !self.inlined.is_inside() || self.env.compiler.options.fuel {
+            self.locate(operators.original_position());
             self.interruption_point();
         }
-        let mut operators = body.get_operators_reader()?;
         while !operators.eof() {
             let offset = operators.original_position();
             let op = operators.read()?;
@@ -211,8 +212,7 @@ impl Translator<'_, '_> {
 
     /// Translates an operator that is valid.
     pub fn translated(&mut self, offset: u64, op: &Operator<'_>, operands: &Operands) -> Result<(), CompileError> {
-        let position = self.inlined.locate(offset as u32);
-        self.b.set_srcloc(position);
+        self.locate(offset);
         if self.env.compiler.options.fuel && self.reachable {
             self.consume_fuel(op);
         }
@@ -242,6 +242,12 @@ impl Translator<'_, '_> {
             function: self.validator.index().to_string(),
             message: format!("operator {op:?} at offset {offset:#x} passed validation but is not supported"),
         })
+    }
+
+    /// What follows belongs to the instruction at `offset` of the binary.
+    pub fn locate(&mut self, offset: u64) {
+        let position = self.inlined.locate(offset as u32);
+        self.b.set_srcloc(position);
     }
 
     /// Refuses a function that is too large.

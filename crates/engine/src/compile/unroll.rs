@@ -150,8 +150,7 @@ impl Translator<'_, '_> {
             iteration.push((offset, op, operands));
         }
         for left in (0..unrolling.times - 1).rev() {
-            let position = self.inlined.locate(start as u32);
-            self.b.set_srcloc(position);
+            self.locate(start);
             if !self.next_iteration(first, left == 0) {
                 break;
             }
