@@ -13,6 +13,9 @@ use gc_api::{Region, TypeIndex};
 use std::collections::BTreeMap;
 use wasmparser::Operator;
 
+/// Types of the functions in a table that are looked at one by one for each call through it: compilation stays linear.
+pub(super) const MOST_TYPES: usize = 64;
+
 /// What a call goes to.
 enum Callee {
     /// A function of this module.
@@ -196,8 +199,9 @@ impl Translator<'_, '_> {
     /// table and its segments have no other functions.
     fn always_matches(&self, table: u32, element: RefType, expected: TypeIndex) -> bool {
         let registry = &self.env.compiler.registry;
+        let holds = self.table_holds(table).filter(|types| types.len() <= MOST_TYPES);
         registry.heap_matches(element.heap, HeapType::ConcreteFunc(expected))
-            || self.table_holds(table).is_some_and(|types| types.keys().all(|ty| registry.is_subtype(*ty, expected)))
+            || holds.is_some_and(|types| types.keys().all(|ty| registry.is_subtype(*ty, expected)))
     }
 
     fn call_ref(&mut self, type_index: u32, operand: RefType, tail: Tail) {

@@ -18,6 +18,7 @@
 //!                                                 trap: f is null, or of another type
 //! ```
 
+use super::calls::MOST_TYPES;
 use super::translate::{Translator, call_sites};
 use super::{CompileError, Compiler};
 use crate::info::{ModuleInfo, Origin};
@@ -182,7 +183,11 @@ impl Translator<'_, '_> {
         let Operator::CallIndirect { type_index, table_index } = *op else { return None };
         let (holds, registry) = (self.table_holds(table_index)?, &self.env.compiler.registry);
         let expected = self.env.info.types.get(type_index);
-        let types = if registry.get(expected).is_final { expected..=expected } else { 0..=TypeIndex::MAX };
+        let types = match registry.get(expected).is_final {
+            true => expected..=expected,
+            false if holds.len() <= MOST_TYPES => 0..=TypeIndex::MAX,
+            false => return None,
+        };
         let mut found = Vec::new();
         for (_, funcs) in holds.range(types).filter(|(ty, _)| registry.is_subtype(**ty, expected)) {
             if found.len() + funcs.len() > MOST_TARGETS {
